@@ -1,0 +1,11 @@
+"""Backlane's library: trained torch trading models, run over history.
+
+The folders are the stages that bars flow through, each reading only the ones before it:
+
+market -> indicators -> fuzzy -> features -> inference -> decisions -> execution -> portfolio
+-> risk -> cycle -> metrics -> backtest
+
+Beside them stands `operations`, the state machine of long-running operations. At the edge:
+`sources` reads files, `wire` speaks protobuf, `rpc` serves, `client` is the SDK and `cli` the
+command line. `api` is generated. This module imports nothing, so that each part loads alone.
+"""
