@@ -8,20 +8,14 @@ so that users can move over with their numbers unchanged (docs/equivalence.md).
 from dataclasses import dataclass, fields, replace
 from enum import Enum
 
+from backlane.features.rules import Alignment, FeatureRules
+
 
 class FillTime(Enum):
     """When a decision at the close of a bar fills."""
 
     NEXT_OPEN = "next_open"
     THIS_CLOSE = "this_close"
-
-
-class Alignment(Enum):
-    """When a bar of another timeframe becomes visible at a bar of the base timeframe."""
-
-    KNOWN_AT_CLOSE = "known_at_close"
-    STAMP_FORWARD_FILL = "stamp_forward_fill"
-    EXACT_STAMP = "exact_stamp"
 
 
 class NanFeatures(Enum):
@@ -108,6 +102,16 @@ class Switches:
     shorts: bool = True
     fixed_warmup_bars: int = 0
     end_date: EndDate = EndDate.WHOLE_DAY
+
+    @property
+    def feature_rules(self) -> FeatureRules:
+        """The switches that concern the features."""
+        return FeatureRules(
+            alignment=self.alignment,
+            trapezoid_edge=self.trapezoid_edge,
+            warmup_fillers=self.warmup_fillers,
+            ignore_unknown_parameters=self.ignore_unknown_parameters,
+        )
 
 
 _KTRDR_HEAD = Switches(

@@ -379,6 +379,29 @@ class Switches(_message.Message):
     EXCURSIONS_CLOSES: Switches.Excursions.ValueType  # 2
     """Closes of the bars held (ktrdr)."""
 
+    class _EndDate:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _EndDateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Switches._EndDate.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        END_DATE_UNSPECIFIED: Switches._EndDate.ValueType  # 0
+        """Never sent."""
+        END_DATE_WHOLE_DAY: Switches._EndDate.ValueType  # 1
+        """The whole day."""
+        END_DATE_MIDNIGHT: Switches._EndDate.ValueType  # 2
+        """Its first instant (ktrdr)."""
+
+    class EndDate(_EndDate, metaclass=_EndDateEnumTypeWrapper):
+        """What a bare end date means."""
+
+    END_DATE_UNSPECIFIED: Switches.EndDate.ValueType  # 0
+    """Never sent."""
+    END_DATE_WHOLE_DAY: Switches.EndDate.ValueType  # 1
+    """The whole day."""
+    END_DATE_MIDNIGHT: Switches.EndDate.ValueType  # 2
+    """Its first instant (ktrdr)."""
+
     FILL_FIELD_NUMBER: _builtins.int
     ALIGNMENT_FIELD_NUMBER: _builtins.int
     NAN_FEATURES_FIELD_NUMBER: _builtins.int
@@ -398,6 +421,7 @@ class Switches(_message.Message):
     HISTORY_BEFORE_START_FIELD_NUMBER: _builtins.int
     SHORTS_FIELD_NUMBER: _builtins.int
     FIXED_WARMUP_BARS_FIELD_NUMBER: _builtins.int
+    END_DATE_FIELD_NUMBER: _builtins.int
     fill: Global___Switches.FillTime.ValueType
     """When a decision fills."""
     alignment: Global___Switches.Alignment.ValueType
@@ -436,6 +460,8 @@ class Switches(_message.Message):
     """Short positions exist at all."""
     fixed_warmup_bars: _builtins.int
     """Bars that are never simulated at the beginning; 0 means until the first complete row of features."""
+    end_date: Global___Switches.EndDate.ValueType
+    """What a bare end date means; a client resolves it to end_time, so a server only records it."""
     def __init__(
         self,
         *,
@@ -458,10 +484,11 @@ class Switches(_message.Message):
         history_before_start: _builtins.bool | None = ...,
         shorts: _builtins.bool | None = ...,
         fixed_warmup_bars: _builtins.int | None = ...,
+        end_date: Global___Switches.EndDate.ValueType | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_alignment", b"_alignment", "_annualization", b"_annualization", "_decisions_from_bundle", b"_decisions_from_bundle", "_excursions", b"_excursions", "_fill", b"_fill", "_fixed_warmup_bars", b"_fixed_warmup_bars", "_forced_close_in_equity", b"_forced_close_in_equity", "_history_before_start", b"_history_before_start", "_holding_time", b"_holding_time", "_ignore_unknown_parameters", b"_ignore_unknown_parameters", "_logits_sum_one", b"_logits_sum_one", "_max_drawdown_money", b"_max_drawdown_money", "_nan_features", b"_nan_features", "_short_equity_with_commission", b"_short_equity_with_commission", "_shorts", b"_shorts", "_sortino_deviation", b"_sortino_deviation", "_trade_commission", b"_trade_commission", "_trapezoid_edge", b"_trapezoid_edge", "_warmup_fillers", b"_warmup_fillers", "alignment", b"alignment", "annualization", b"annualization", "decisions_from_bundle", b"decisions_from_bundle", "excursions", b"excursions", "fill", b"fill", "fixed_warmup_bars", b"fixed_warmup_bars", "forced_close_in_equity", b"forced_close_in_equity", "history_before_start", b"history_before_start", "holding_time", b"holding_time", "ignore_unknown_parameters", b"ignore_unknown_parameters", "logits_sum_one", b"logits_sum_one", "max_drawdown_money", b"max_drawdown_money", "nan_features", b"nan_features", "short_equity_with_commission", b"short_equity_with_commission", "shorts", b"shorts", "sortino_deviation", b"sortino_deviation", "trade_commission", b"trade_commission", "trapezoid_edge", b"trapezoid_edge", "warmup_fillers", b"warmup_fillers"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_alignment", b"_alignment", "_annualization", b"_annualization", "_decisions_from_bundle", b"_decisions_from_bundle", "_end_date", b"_end_date", "_excursions", b"_excursions", "_fill", b"_fill", "_fixed_warmup_bars", b"_fixed_warmup_bars", "_forced_close_in_equity", b"_forced_close_in_equity", "_history_before_start", b"_history_before_start", "_holding_time", b"_holding_time", "_ignore_unknown_parameters", b"_ignore_unknown_parameters", "_logits_sum_one", b"_logits_sum_one", "_max_drawdown_money", b"_max_drawdown_money", "_nan_features", b"_nan_features", "_short_equity_with_commission", b"_short_equity_with_commission", "_shorts", b"_shorts", "_sortino_deviation", b"_sortino_deviation", "_trade_commission", b"_trade_commission", "_trapezoid_edge", b"_trapezoid_edge", "_warmup_fillers", b"_warmup_fillers", "alignment", b"alignment", "annualization", b"annualization", "decisions_from_bundle", b"decisions_from_bundle", "end_date", b"end_date", "excursions", b"excursions", "fill", b"fill", "fixed_warmup_bars", b"fixed_warmup_bars", "forced_close_in_equity", b"forced_close_in_equity", "history_before_start", b"history_before_start", "holding_time", b"holding_time", "ignore_unknown_parameters", b"ignore_unknown_parameters", "logits_sum_one", b"logits_sum_one", "max_drawdown_money", b"max_drawdown_money", "nan_features", b"nan_features", "short_equity_with_commission", b"short_equity_with_commission", "shorts", b"shorts", "sortino_deviation", b"sortino_deviation", "trade_commission", b"trade_commission", "trapezoid_edge", b"trapezoid_edge", "warmup_fillers", b"warmup_fillers"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_alignment", b"_alignment", "_annualization", b"_annualization", "_decisions_from_bundle", b"_decisions_from_bundle", "_excursions", b"_excursions", "_fill", b"_fill", "_fixed_warmup_bars", b"_fixed_warmup_bars", "_forced_close_in_equity", b"_forced_close_in_equity", "_history_before_start", b"_history_before_start", "_holding_time", b"_holding_time", "_ignore_unknown_parameters", b"_ignore_unknown_parameters", "_logits_sum_one", b"_logits_sum_one", "_max_drawdown_money", b"_max_drawdown_money", "_nan_features", b"_nan_features", "_short_equity_with_commission", b"_short_equity_with_commission", "_shorts", b"_shorts", "_sortino_deviation", b"_sortino_deviation", "_trade_commission", b"_trade_commission", "_trapezoid_edge", b"_trapezoid_edge", "_warmup_fillers", b"_warmup_fillers", "alignment", b"alignment", "annualization", b"annualization", "decisions_from_bundle", b"decisions_from_bundle", "excursions", b"excursions", "fill", b"fill", "fixed_warmup_bars", b"fixed_warmup_bars", "forced_close_in_equity", b"forced_close_in_equity", "history_before_start", b"history_before_start", "holding_time", b"holding_time", "ignore_unknown_parameters", b"ignore_unknown_parameters", "logits_sum_one", b"logits_sum_one", "max_drawdown_money", b"max_drawdown_money", "nan_features", b"nan_features", "short_equity_with_commission", b"short_equity_with_commission", "shorts", b"shorts", "sortino_deviation", b"sortino_deviation", "trade_commission", b"trade_commission", "trapezoid_edge", b"trapezoid_edge", "warmup_fillers", b"warmup_fillers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_alignment", b"_alignment", "_annualization", b"_annualization", "_decisions_from_bundle", b"_decisions_from_bundle", "_end_date", b"_end_date", "_excursions", b"_excursions", "_fill", b"_fill", "_fixed_warmup_bars", b"_fixed_warmup_bars", "_forced_close_in_equity", b"_forced_close_in_equity", "_history_before_start", b"_history_before_start", "_holding_time", b"_holding_time", "_ignore_unknown_parameters", b"_ignore_unknown_parameters", "_logits_sum_one", b"_logits_sum_one", "_max_drawdown_money", b"_max_drawdown_money", "_nan_features", b"_nan_features", "_short_equity_with_commission", b"_short_equity_with_commission", "_shorts", b"_shorts", "_sortino_deviation", b"_sortino_deviation", "_trade_commission", b"_trade_commission", "_trapezoid_edge", b"_trapezoid_edge", "_warmup_fillers", b"_warmup_fillers", "alignment", b"alignment", "annualization", b"annualization", "decisions_from_bundle", b"decisions_from_bundle", "end_date", b"end_date", "excursions", b"excursions", "fill", b"fill", "fixed_warmup_bars", b"fixed_warmup_bars", "forced_close_in_equity", b"forced_close_in_equity", "history_before_start", b"history_before_start", "holding_time", b"holding_time", "ignore_unknown_parameters", b"ignore_unknown_parameters", "logits_sum_one", b"logits_sum_one", "max_drawdown_money", b"max_drawdown_money", "nan_features", b"nan_features", "short_equity_with_commission", b"short_equity_with_commission", "shorts", b"shorts", "sortino_deviation", b"sortino_deviation", "trade_commission", b"trade_commission", "trapezoid_edge", b"trapezoid_edge", "warmup_fillers", b"warmup_fillers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__alignment: _TypeAlias = _typing.Literal["alignment"]  # noqa: Y015
     _WhichOneofArgType__alignment: _TypeAlias = _typing.Literal["_alignment", b"_alignment"]  # noqa: Y015
@@ -469,6 +496,8 @@ class Switches(_message.Message):
     _WhichOneofArgType__annualization: _TypeAlias = _typing.Literal["_annualization", b"_annualization"]  # noqa: Y015
     _WhichOneofReturnType__decisions_from_bundle: _TypeAlias = _typing.Literal["decisions_from_bundle"]  # noqa: Y015
     _WhichOneofArgType__decisions_from_bundle: _TypeAlias = _typing.Literal["_decisions_from_bundle", b"_decisions_from_bundle"]  # noqa: Y015
+    _WhichOneofReturnType__end_date: _TypeAlias = _typing.Literal["end_date"]  # noqa: Y015
+    _WhichOneofArgType__end_date: _TypeAlias = _typing.Literal["_end_date", b"_end_date"]  # noqa: Y015
     _WhichOneofReturnType__excursions: _TypeAlias = _typing.Literal["excursions"]  # noqa: Y015
     _WhichOneofArgType__excursions: _TypeAlias = _typing.Literal["_excursions", b"_excursions"]  # noqa: Y015
     _WhichOneofReturnType__fill: _TypeAlias = _typing.Literal["fill"]  # noqa: Y015
@@ -507,6 +536,8 @@ class Switches(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__annualization) -> _WhichOneofReturnType__annualization | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__decisions_from_bundle) -> _WhichOneofReturnType__decisions_from_bundle | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__end_date) -> _WhichOneofReturnType__end_date | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__excursions) -> _WhichOneofReturnType__excursions | None: ...
     @_typing.overload
