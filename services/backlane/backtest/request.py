@@ -3,7 +3,14 @@
 from datetime import UTC, date, datetime, time
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from backlane.backtest.switches import PROFILES, SWITCH_NAMES, EndDate, Switches
 from backlane.errors import FieldViolation, InvalidRequestError
@@ -87,7 +94,7 @@ def _moment(value: object) -> object:
     raise ValueError("write an ISO 8601 date or time, as in 2023-12-31 or 2023-12-31T14:00:00Z")
 
 
-Moment = Annotated[date | datetime, PlainValidator(_moment)]
+Moment = Annotated[date | datetime, BeforeValidator(_moment)]
 
 
 def moment_ns(moment: date | datetime, *, whole_day: bool = False) -> int:
@@ -103,8 +110,8 @@ def moment_ns(moment: date | datetime, *, whole_day: bool = False) -> int:
 class BacktestRequest(_Record):
     """What to run. Every field has the name that it has in a request file and in the protos.
 
-    Times are UTC and inclusive. Rates are fractions in [0, 1): 0.001 is 0.1 %. `switches` are single
-    switches on top of the profile. The digests, when set, refuse any other bundle or data.
+    Times are UTC and inclusive. Rates are fractions in [0, 1): 0.001 is 0.1 %. `switches` are
+    single switches on top of the profile. The digests, when set, refuse any other bundle or data.
     """
 
     model: ModelChoice
@@ -167,7 +174,9 @@ def _switch_value(name: str, value: object, kind: type) -> object:
         except ValueError:
             known = ", ".join(item.value for item in kind)  # type: ignore[attr-defined]
             raise ValueError(f"switch {name!r} cannot be {value!r}: use {known}") from None
-    raise ValueError(f"switch {name!r} must be {'true or false' if kind is bool else 'a whole number'}")
+    raise ValueError(
+        f"switch {name!r} must be {'true or false' if kind is bool else 'a whole number'}"
+    )
 
 
 def parse_request(content: object, *, root: str = "") -> BacktestRequest:
@@ -180,7 +189,9 @@ def parse_request(content: object, *, root: str = "") -> BacktestRequest:
     except ValidationError as error:
         violations = tuple(_violation(root, detail) for detail in error.errors())
         lines = "; ".join(f"{v.field}: {v.description}" for v in violations)
-        raise InvalidRequestError(f"The request is not valid. {lines}", violations=violations) from None
+        raise InvalidRequestError(
+            f"The request is not valid. {lines}", violations=violations
+        ) from None
 
 
 def _violation(root: str, detail: Any) -> FieldViolation:

@@ -9,6 +9,13 @@ from dataclasses import dataclass, fields, replace
 from enum import Enum
 
 from backlane.features.rules import Alignment, FeatureRules
+from backlane.metrics.rules import (
+    Annualization,
+    MaxDrawdownMoney,
+    MetricRules,
+    SortinoDeviation,
+    UndefinedMetrics,
+)
 
 
 class FillTime(Enum):
@@ -37,27 +44,6 @@ class HoldingTime(Enum):
 
     EXIT = "exit"
     LAST_MARK = "last_mark"
-
-
-class Annualization(Enum):
-    """What a year is, for metrics."""
-
-    BAR_CALENDAR = "bar_calendar"
-    BARS_252 = "252_bars"
-
-
-class MaxDrawdownMoney(Enum):
-    """The money of the maximum drawdown."""
-
-    AT_TROUGH = "at_trough"
-    FINAL_PEAK = "final_peak"
-
-
-class SortinoDeviation(Enum):
-    """What the Sortino ratio divides by."""
-
-    DOWNSIDE = "downside"
-    STD_OF_NEGATIVES = "std_of_negatives"
 
 
 class Excursions(Enum):
@@ -102,6 +88,7 @@ class Switches:
     shorts: bool = True
     fixed_warmup_bars: int = 0
     end_date: EndDate = EndDate.WHOLE_DAY
+    undefined_metrics: UndefinedMetrics = UndefinedMetrics.ABSENT
 
     @property
     def feature_rules(self) -> FeatureRules:
@@ -111,6 +98,16 @@ class Switches:
             trapezoid_edge=self.trapezoid_edge,
             warmup_fillers=self.warmup_fillers,
             ignore_unknown_parameters=self.ignore_unknown_parameters,
+        )
+
+    @property
+    def metric_rules(self) -> MetricRules:
+        """The switches that concern the metrics."""
+        return MetricRules(
+            annualization=self.annualization,
+            max_drawdown_money=self.max_drawdown_money,
+            sortino_deviation=self.sortino_deviation,
+            undefined_metrics=self.undefined_metrics,
         )
 
 
@@ -131,6 +128,7 @@ _KTRDR_HEAD = Switches(
     history_before_start=False,
     fixed_warmup_bars=50,
     end_date=EndDate.MIDNIGHT,
+    undefined_metrics=UndefinedMetrics.FILLERS,
 )
 
 PROFILES: dict[str, Switches] = {

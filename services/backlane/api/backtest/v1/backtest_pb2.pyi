@@ -402,6 +402,29 @@ class Switches(_message.Message):
     END_DATE_MIDNIGHT: Switches.EndDate.ValueType  # 2
     """Its first instant (ktrdr)."""
 
+    class _UndefinedMetrics:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _UndefinedMetricsEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Switches._UndefinedMetrics.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        UNDEFINED_METRICS_UNSPECIFIED: Switches._UndefinedMetrics.ValueType  # 0
+        """Never sent."""
+        UNDEFINED_METRICS_ABSENT: Switches._UndefinedMetrics.ValueType  # 1
+        """Nothing, with the reason."""
+        UNDEFINED_METRICS_FILLERS: Switches._UndefinedMetrics.ValueType  # 2
+        """Zero, or 999999 for a profit factor without losses (ktrdr)."""
+
+    class UndefinedMetrics(_UndefinedMetrics, metaclass=_UndefinedMetricsEnumTypeWrapper):
+        """What stands for a metric that is not defined."""
+
+    UNDEFINED_METRICS_UNSPECIFIED: Switches.UndefinedMetrics.ValueType  # 0
+    """Never sent."""
+    UNDEFINED_METRICS_ABSENT: Switches.UndefinedMetrics.ValueType  # 1
+    """Nothing, with the reason."""
+    UNDEFINED_METRICS_FILLERS: Switches.UndefinedMetrics.ValueType  # 2
+    """Zero, or 999999 for a profit factor without losses (ktrdr)."""
+
     FILL_FIELD_NUMBER: _builtins.int
     ALIGNMENT_FIELD_NUMBER: _builtins.int
     NAN_FEATURES_FIELD_NUMBER: _builtins.int
@@ -422,6 +445,7 @@ class Switches(_message.Message):
     SHORTS_FIELD_NUMBER: _builtins.int
     FIXED_WARMUP_BARS_FIELD_NUMBER: _builtins.int
     END_DATE_FIELD_NUMBER: _builtins.int
+    UNDEFINED_METRICS_FIELD_NUMBER: _builtins.int
     fill: Global___Switches.FillTime.ValueType
     """When a decision fills."""
     alignment: Global___Switches.Alignment.ValueType
@@ -462,6 +486,8 @@ class Switches(_message.Message):
     """Bars that are never simulated at the beginning; 0 means until the first complete row of features."""
     end_date: Global___Switches.EndDate.ValueType
     """What a bare end date means; a client resolves it to end_time, so a server only records it."""
+    undefined_metrics: Global___Switches.UndefinedMetrics.ValueType
+    """What stands for a metric that is not defined."""
     def __init__(
         self,
         *,
@@ -485,10 +511,11 @@ class Switches(_message.Message):
         shorts: _builtins.bool | None = ...,
         fixed_warmup_bars: _builtins.int | None = ...,
         end_date: Global___Switches.EndDate.ValueType | None = ...,
+        undefined_metrics: Global___Switches.UndefinedMetrics.ValueType | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_alignment", b"_alignment", "_annualization", b"_annualization", "_decisions_from_bundle", b"_decisions_from_bundle", "_end_date", b"_end_date", "_excursions", b"_excursions", "_fill", b"_fill", "_fixed_warmup_bars", b"_fixed_warmup_bars", "_forced_close_in_equity", b"_forced_close_in_equity", "_history_before_start", b"_history_before_start", "_holding_time", b"_holding_time", "_ignore_unknown_parameters", b"_ignore_unknown_parameters", "_logits_sum_one", b"_logits_sum_one", "_max_drawdown_money", b"_max_drawdown_money", "_nan_features", b"_nan_features", "_short_equity_with_commission", b"_short_equity_with_commission", "_shorts", b"_shorts", "_sortino_deviation", b"_sortino_deviation", "_trade_commission", b"_trade_commission", "_trapezoid_edge", b"_trapezoid_edge", "_warmup_fillers", b"_warmup_fillers", "alignment", b"alignment", "annualization", b"annualization", "decisions_from_bundle", b"decisions_from_bundle", "end_date", b"end_date", "excursions", b"excursions", "fill", b"fill", "fixed_warmup_bars", b"fixed_warmup_bars", "forced_close_in_equity", b"forced_close_in_equity", "history_before_start", b"history_before_start", "holding_time", b"holding_time", "ignore_unknown_parameters", b"ignore_unknown_parameters", "logits_sum_one", b"logits_sum_one", "max_drawdown_money", b"max_drawdown_money", "nan_features", b"nan_features", "short_equity_with_commission", b"short_equity_with_commission", "shorts", b"shorts", "sortino_deviation", b"sortino_deviation", "trade_commission", b"trade_commission", "trapezoid_edge", b"trapezoid_edge", "warmup_fillers", b"warmup_fillers"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_alignment", b"_alignment", "_annualization", b"_annualization", "_decisions_from_bundle", b"_decisions_from_bundle", "_end_date", b"_end_date", "_excursions", b"_excursions", "_fill", b"_fill", "_fixed_warmup_bars", b"_fixed_warmup_bars", "_forced_close_in_equity", b"_forced_close_in_equity", "_history_before_start", b"_history_before_start", "_holding_time", b"_holding_time", "_ignore_unknown_parameters", b"_ignore_unknown_parameters", "_logits_sum_one", b"_logits_sum_one", "_max_drawdown_money", b"_max_drawdown_money", "_nan_features", b"_nan_features", "_short_equity_with_commission", b"_short_equity_with_commission", "_shorts", b"_shorts", "_sortino_deviation", b"_sortino_deviation", "_trade_commission", b"_trade_commission", "_trapezoid_edge", b"_trapezoid_edge", "_undefined_metrics", b"_undefined_metrics", "_warmup_fillers", b"_warmup_fillers", "alignment", b"alignment", "annualization", b"annualization", "decisions_from_bundle", b"decisions_from_bundle", "end_date", b"end_date", "excursions", b"excursions", "fill", b"fill", "fixed_warmup_bars", b"fixed_warmup_bars", "forced_close_in_equity", b"forced_close_in_equity", "history_before_start", b"history_before_start", "holding_time", b"holding_time", "ignore_unknown_parameters", b"ignore_unknown_parameters", "logits_sum_one", b"logits_sum_one", "max_drawdown_money", b"max_drawdown_money", "nan_features", b"nan_features", "short_equity_with_commission", b"short_equity_with_commission", "shorts", b"shorts", "sortino_deviation", b"sortino_deviation", "trade_commission", b"trade_commission", "trapezoid_edge", b"trapezoid_edge", "undefined_metrics", b"undefined_metrics", "warmup_fillers", b"warmup_fillers"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_alignment", b"_alignment", "_annualization", b"_annualization", "_decisions_from_bundle", b"_decisions_from_bundle", "_end_date", b"_end_date", "_excursions", b"_excursions", "_fill", b"_fill", "_fixed_warmup_bars", b"_fixed_warmup_bars", "_forced_close_in_equity", b"_forced_close_in_equity", "_history_before_start", b"_history_before_start", "_holding_time", b"_holding_time", "_ignore_unknown_parameters", b"_ignore_unknown_parameters", "_logits_sum_one", b"_logits_sum_one", "_max_drawdown_money", b"_max_drawdown_money", "_nan_features", b"_nan_features", "_short_equity_with_commission", b"_short_equity_with_commission", "_shorts", b"_shorts", "_sortino_deviation", b"_sortino_deviation", "_trade_commission", b"_trade_commission", "_trapezoid_edge", b"_trapezoid_edge", "_warmup_fillers", b"_warmup_fillers", "alignment", b"alignment", "annualization", b"annualization", "decisions_from_bundle", b"decisions_from_bundle", "end_date", b"end_date", "excursions", b"excursions", "fill", b"fill", "fixed_warmup_bars", b"fixed_warmup_bars", "forced_close_in_equity", b"forced_close_in_equity", "history_before_start", b"history_before_start", "holding_time", b"holding_time", "ignore_unknown_parameters", b"ignore_unknown_parameters", "logits_sum_one", b"logits_sum_one", "max_drawdown_money", b"max_drawdown_money", "nan_features", b"nan_features", "short_equity_with_commission", b"short_equity_with_commission", "shorts", b"shorts", "sortino_deviation", b"sortino_deviation", "trade_commission", b"trade_commission", "trapezoid_edge", b"trapezoid_edge", "warmup_fillers", b"warmup_fillers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_alignment", b"_alignment", "_annualization", b"_annualization", "_decisions_from_bundle", b"_decisions_from_bundle", "_end_date", b"_end_date", "_excursions", b"_excursions", "_fill", b"_fill", "_fixed_warmup_bars", b"_fixed_warmup_bars", "_forced_close_in_equity", b"_forced_close_in_equity", "_history_before_start", b"_history_before_start", "_holding_time", b"_holding_time", "_ignore_unknown_parameters", b"_ignore_unknown_parameters", "_logits_sum_one", b"_logits_sum_one", "_max_drawdown_money", b"_max_drawdown_money", "_nan_features", b"_nan_features", "_short_equity_with_commission", b"_short_equity_with_commission", "_shorts", b"_shorts", "_sortino_deviation", b"_sortino_deviation", "_trade_commission", b"_trade_commission", "_trapezoid_edge", b"_trapezoid_edge", "_undefined_metrics", b"_undefined_metrics", "_warmup_fillers", b"_warmup_fillers", "alignment", b"alignment", "annualization", b"annualization", "decisions_from_bundle", b"decisions_from_bundle", "end_date", b"end_date", "excursions", b"excursions", "fill", b"fill", "fixed_warmup_bars", b"fixed_warmup_bars", "forced_close_in_equity", b"forced_close_in_equity", "history_before_start", b"history_before_start", "holding_time", b"holding_time", "ignore_unknown_parameters", b"ignore_unknown_parameters", "logits_sum_one", b"logits_sum_one", "max_drawdown_money", b"max_drawdown_money", "nan_features", b"nan_features", "short_equity_with_commission", b"short_equity_with_commission", "shorts", b"shorts", "sortino_deviation", b"sortino_deviation", "trade_commission", b"trade_commission", "trapezoid_edge", b"trapezoid_edge", "undefined_metrics", b"undefined_metrics", "warmup_fillers", b"warmup_fillers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__alignment: _TypeAlias = _typing.Literal["alignment"]  # noqa: Y015
     _WhichOneofArgType__alignment: _TypeAlias = _typing.Literal["_alignment", b"_alignment"]  # noqa: Y015
@@ -528,6 +555,8 @@ class Switches(_message.Message):
     _WhichOneofArgType__trade_commission: _TypeAlias = _typing.Literal["_trade_commission", b"_trade_commission"]  # noqa: Y015
     _WhichOneofReturnType__trapezoid_edge: _TypeAlias = _typing.Literal["trapezoid_edge"]  # noqa: Y015
     _WhichOneofArgType__trapezoid_edge: _TypeAlias = _typing.Literal["_trapezoid_edge", b"_trapezoid_edge"]  # noqa: Y015
+    _WhichOneofReturnType__undefined_metrics: _TypeAlias = _typing.Literal["undefined_metrics"]  # noqa: Y015
+    _WhichOneofArgType__undefined_metrics: _TypeAlias = _typing.Literal["_undefined_metrics", b"_undefined_metrics"]  # noqa: Y015
     _WhichOneofReturnType__warmup_fillers: _TypeAlias = _typing.Literal["warmup_fillers"]  # noqa: Y015
     _WhichOneofArgType__warmup_fillers: _TypeAlias = _typing.Literal["_warmup_fillers", b"_warmup_fillers"]  # noqa: Y015
     @_typing.overload
@@ -568,6 +597,8 @@ class Switches(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__trade_commission) -> _WhichOneofReturnType__trade_commission | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__trapezoid_edge) -> _WhichOneofReturnType__trapezoid_edge | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__undefined_metrics) -> _WhichOneofReturnType__undefined_metrics | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__warmup_fillers) -> _WhichOneofReturnType__warmup_fillers | None: ...
 

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"backlane/api/models/v1/model.proto\x12\x16\x62\x61\x63klane.api.models.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd0\x04\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x32\n\x05state\x18\x03 \x01(\x0e\x32#.backlane.api.models.v1.Model.State\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x14\n\x0c\x61rchitecture\x18\x05 \x01(\t\x12/\n\x04head\x18\x06 \x01(\x0e\x32!.backlane.api.models.v1.ModelHead\x12\x10\n\x08\x66\x65\x61tures\x18\x07 \x03(\t\x12\x14\n\x0coutput_count\x18\x08 \x01(\x05\x12\x17\n\x0fsequence_length\x18\t \x01(\x05\x12\x32\n\x08strategy\x18\n \x01(\x0b\x32 .backlane.api.models.v1.Strategy\x12\x34\n\tdecisions\x18\x0b \x01(\x0b\x32!.backlane.api.models.v1.Decisions\x12;\n\x07runtime\x18\x0c \x03(\x0b\x32*.backlane.api.models.v1.Model.RuntimeEntry\x12/\n\x0b\x63reate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a.\n\x0cRuntimeEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"U\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x12\n\x0eSTATE_UNLOADED\x10\x01\x12\x0f\n\x0bSTATE_READY\x10\x02\x12\x10\n\x0cSTATE_FAILED\x10\x03\"\xf4\x01\n\x08Strategy\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0f\n\x07symbols\x18\x03 \x03(\t\x12\x12\n\ntimeframes\x18\x04 \x03(\t\x12\x35\n\nindicators\x18\x05 \x03(\x0b\x32!.backlane.api.models.v1.Indicator\x12\x34\n\nfuzzy_sets\x18\x06 \x03(\x0b\x32 .backlane.api.models.v1.FuzzySet\x12\x37\n\tnn_inputs\x18\x07 \x03(\x0b\x32$.backlane.api.models.v1.NetworkInput\"\xc7\x01\n\tIndicator\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x45\n\nparameters\x18\x03 \x03(\x0b\x32\x31.backlane.api.models.v1.Indicator.ParametersEntry\x1aY\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x35\n\x05value\x18\x02 \x01(\x0b\x32&.backlane.api.models.v1.ParameterValue:\x02\x38\x01\"t\n\x0eParameterValue\x12\x13\n\tint_value\x18\x01 \x01(\x03H\x00\x12\x16\n\x0c\x64ouble_value\x18\x02 \x01(\x01H\x00\x12\x16\n\x0cstring_value\x18\x03 \x01(\tH\x00\x12\x14\n\nbool_value\x18\x04 \x01(\x08H\x00\x42\x07\n\x05value\"j\n\x08\x46uzzySet\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\tindicator\x18\x02 \x01(\t\x12?\n\x0bmemberships\x18\x03 \x03(\x0b\x32*.backlane.api.models.v1.MembershipFunction\"D\n\x12MembershipFunction\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x12\n\nparameters\x18\x03 \x03(\x01\"q\n\x0cNetworkInput\x12\x13\n\tfuzzy_set\x18\x01 \x01(\tH\x00\x12\x17\n\rraw_indicator\x18\x02 \x01(\tH\x00\x12\x12\n\ntimeframes\x18\x03 \x03(\t\x12\x15\n\rnormalization\x18\x04 \x01(\tB\x08\n\x06source\"\xf3\x02\n\tDecisions\x12!\n\x14\x63onfidence_threshold\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x1f\n\x12position_awareness\x18\x02 \x01(\x08H\x01\x88\x01\x01\x12\"\n\x15\x61llow_short_from_flat\x18\x03 \x01(\x08H\x02\x88\x01\x01\x12(\n\x1bmin_signal_separation_hours\x18\x04 \x01(\x01H\x03\x88\x01\x01\x12\x1c\n\x0fround_trip_cost\x18\x05 \x01(\x01H\x04\x88\x01\x01\x12 \n\x13min_edge_multiplier\x18\x06 \x01(\x01H\x05\x88\x01\x01\x42\x17\n\x15_confidence_thresholdB\x15\n\x13_position_awarenessB\x18\n\x16_allow_short_from_flatB\x1e\n\x1c_min_signal_separation_hoursB\x12\n\x10_round_trip_costB\x16\n\x14_min_edge_multiplier*\x90\x01\n\tModelHead\x12\x1a\n\x16MODEL_HEAD_UNSPECIFIED\x10\x00\x12\x1d\n\x19MODEL_HEAD_CLASSIFICATION\x10\x01\x12\x19\n\x15MODEL_HEAD_REGRESSION\x10\x02\x12\x15\n\x11MODEL_HEAD_REGIME\x10\x03\x12\x16\n\x12MODEL_HEAD_CONTEXT\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"backlane/api/models/v1/model.proto\x12\x16\x62\x61\x63klane.api.models.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf6\x05\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x32\n\x05state\x18\x03 \x01(\x0e\x32#.backlane.api.models.v1.Model.State\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x14\n\x0c\x61rchitecture\x18\x05 \x01(\t\x12/\n\x04head\x18\x06 \x01(\x0e\x32!.backlane.api.models.v1.ModelHead\x12\x10\n\x08\x66\x65\x61tures\x18\x07 \x03(\t\x12\x14\n\x0coutput_count\x18\x08 \x01(\x05\x12\x17\n\x0fsequence_length\x18\t \x01(\x05\x12\x32\n\x08strategy\x18\n \x01(\x0b\x32 .backlane.api.models.v1.Strategy\x12\x34\n\tdecisions\x18\x0b \x01(\x0b\x32!.backlane.api.models.v1.Decisions\x12;\n\x07runtime\x18\x0c \x03(\x0b\x32*.backlane.api.models.v1.Model.RuntimeEntry\x12/\n\x0b\x63reate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12G\n\rnormalization\x18\x0e \x03(\x0b\x32\x30.backlane.api.models.v1.Model.NormalizationEntry\x1a.\n\x0cRuntimeEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a[\n\x12NormalizationEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x34\n\x05value\x18\x02 \x01(\x0b\x32%.backlane.api.models.v1.Normalization:\x02\x38\x01\"U\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x12\n\x0eSTATE_UNLOADED\x10\x01\x12\x0f\n\x0bSTATE_READY\x10\x02\x12\x10\n\x0cSTATE_FAILED\x10\x03\"y\n\rNormalization\x12\x10\n\x03min\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x03max\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x11\n\x04mean\x18\x03 \x01(\x01H\x02\x88\x01\x01\x12\x10\n\x03std\x18\x04 \x01(\x01H\x03\x88\x01\x01\x42\x06\n\x04_minB\x06\n\x04_maxB\x07\n\x05_meanB\x06\n\x04_std\"\xf4\x01\n\x08Strategy\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0f\n\x07symbols\x18\x03 \x03(\t\x12\x12\n\ntimeframes\x18\x04 \x03(\t\x12\x35\n\nindicators\x18\x05 \x03(\x0b\x32!.backlane.api.models.v1.Indicator\x12\x34\n\nfuzzy_sets\x18\x06 \x03(\x0b\x32 .backlane.api.models.v1.FuzzySet\x12\x37\n\tnn_inputs\x18\x07 \x03(\x0b\x32$.backlane.api.models.v1.NetworkInput\"\xc7\x01\n\tIndicator\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x45\n\nparameters\x18\x03 \x03(\x0b\x32\x31.backlane.api.models.v1.Indicator.ParametersEntry\x1aY\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x35\n\x05value\x18\x02 \x01(\x0b\x32&.backlane.api.models.v1.ParameterValue:\x02\x38\x01\"t\n\x0eParameterValue\x12\x13\n\tint_value\x18\x01 \x01(\x03H\x00\x12\x16\n\x0c\x64ouble_value\x18\x02 \x01(\x01H\x00\x12\x16\n\x0cstring_value\x18\x03 \x01(\tH\x00\x12\x14\n\nbool_value\x18\x04 \x01(\x08H\x00\x42\x07\n\x05value\"j\n\x08\x46uzzySet\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\tindicator\x18\x02 \x01(\t\x12?\n\x0bmemberships\x18\x03 \x03(\x0b\x32*.backlane.api.models.v1.MembershipFunction\"D\n\x12MembershipFunction\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x12\n\nparameters\x18\x03 \x03(\x01\"q\n\x0cNetworkInput\x12\x13\n\tfuzzy_set\x18\x01 \x01(\tH\x00\x12\x17\n\rraw_indicator\x18\x02 \x01(\tH\x00\x12\x12\n\ntimeframes\x18\x03 \x03(\t\x12\x15\n\rnormalization\x18\x04 \x01(\tB\x08\n\x06source\"\xf3\x02\n\tDecisions\x12!\n\x14\x63onfidence_threshold\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x1f\n\x12position_awareness\x18\x02 \x01(\x08H\x01\x88\x01\x01\x12\"\n\x15\x61llow_short_from_flat\x18\x03 \x01(\x08H\x02\x88\x01\x01\x12(\n\x1bmin_signal_separation_hours\x18\x04 \x01(\x01H\x03\x88\x01\x01\x12\x1c\n\x0fround_trip_cost\x18\x05 \x01(\x01H\x04\x88\x01\x01\x12 \n\x13min_edge_multiplier\x18\x06 \x01(\x01H\x05\x88\x01\x01\x42\x17\n\x15_confidence_thresholdB\x15\n\x13_position_awarenessB\x18\n\x16_allow_short_from_flatB\x1e\n\x1c_min_signal_separation_hoursB\x12\n\x10_round_trip_costB\x16\n\x14_min_edge_multiplier*\x90\x01\n\tModelHead\x12\x1a\n\x16MODEL_HEAD_UNSPECIFIED\x10\x00\x12\x1d\n\x19MODEL_HEAD_CLASSIFICATION\x10\x01\x12\x19\n\x15MODEL_HEAD_REGRESSION\x10\x02\x12\x15\n\x11MODEL_HEAD_REGIME\x10\x03\x12\x16\n\x12MODEL_HEAD_CONTEXT\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,30 +34,36 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_MODEL_RUNTIMEENTRY']._loaded_options = None
   _globals['_MODEL_RUNTIMEENTRY']._serialized_options = b'8\001'
+  _globals['_MODEL_NORMALIZATIONENTRY']._loaded_options = None
+  _globals['_MODEL_NORMALIZATIONENTRY']._serialized_options = b'8\001'
   _globals['_INDICATOR_PARAMETERSENTRY']._loaded_options = None
   _globals['_INDICATOR_PARAMETERSENTRY']._serialized_options = b'8\001'
-  _globals['_MODELHEAD']._serialized_start=1925
-  _globals['_MODELHEAD']._serialized_end=2069
+  _globals['_MODELHEAD']._serialized_start=2214
+  _globals['_MODELHEAD']._serialized_end=2358
   _globals['_MODEL']._serialized_start=96
-  _globals['_MODEL']._serialized_end=688
-  _globals['_MODEL_RUNTIMEENTRY']._serialized_start=555
-  _globals['_MODEL_RUNTIMEENTRY']._serialized_end=601
-  _globals['_MODEL_STATE']._serialized_start=603
-  _globals['_MODEL_STATE']._serialized_end=688
-  _globals['_STRATEGY']._serialized_start=691
-  _globals['_STRATEGY']._serialized_end=935
-  _globals['_INDICATOR']._serialized_start=938
-  _globals['_INDICATOR']._serialized_end=1137
-  _globals['_INDICATOR_PARAMETERSENTRY']._serialized_start=1048
-  _globals['_INDICATOR_PARAMETERSENTRY']._serialized_end=1137
-  _globals['_PARAMETERVALUE']._serialized_start=1139
-  _globals['_PARAMETERVALUE']._serialized_end=1255
-  _globals['_FUZZYSET']._serialized_start=1257
-  _globals['_FUZZYSET']._serialized_end=1363
-  _globals['_MEMBERSHIPFUNCTION']._serialized_start=1365
-  _globals['_MEMBERSHIPFUNCTION']._serialized_end=1433
-  _globals['_NETWORKINPUT']._serialized_start=1435
-  _globals['_NETWORKINPUT']._serialized_end=1548
-  _globals['_DECISIONS']._serialized_start=1551
-  _globals['_DECISIONS']._serialized_end=1922
+  _globals['_MODEL']._serialized_end=854
+  _globals['_MODEL_RUNTIMEENTRY']._serialized_start=628
+  _globals['_MODEL_RUNTIMEENTRY']._serialized_end=674
+  _globals['_MODEL_NORMALIZATIONENTRY']._serialized_start=676
+  _globals['_MODEL_NORMALIZATIONENTRY']._serialized_end=767
+  _globals['_MODEL_STATE']._serialized_start=769
+  _globals['_MODEL_STATE']._serialized_end=854
+  _globals['_NORMALIZATION']._serialized_start=856
+  _globals['_NORMALIZATION']._serialized_end=977
+  _globals['_STRATEGY']._serialized_start=980
+  _globals['_STRATEGY']._serialized_end=1224
+  _globals['_INDICATOR']._serialized_start=1227
+  _globals['_INDICATOR']._serialized_end=1426
+  _globals['_INDICATOR_PARAMETERSENTRY']._serialized_start=1337
+  _globals['_INDICATOR_PARAMETERSENTRY']._serialized_end=1426
+  _globals['_PARAMETERVALUE']._serialized_start=1428
+  _globals['_PARAMETERVALUE']._serialized_end=1544
+  _globals['_FUZZYSET']._serialized_start=1546
+  _globals['_FUZZYSET']._serialized_end=1652
+  _globals['_MEMBERSHIPFUNCTION']._serialized_start=1654
+  _globals['_MEMBERSHIPFUNCTION']._serialized_end=1722
+  _globals['_NETWORKINPUT']._serialized_start=1724
+  _globals['_NETWORKINPUT']._serialized_end=1837
+  _globals['_DECISIONS']._serialized_start=1840
+  _globals['_DECISIONS']._serialized_end=2211
 # @@protoc_insertion_point(module_scope)

@@ -1,0 +1,32 @@
+"""Prints a digest of a few hundred bars of simulation; run compiled and plain by a test."""
+
+import hashlib
+import sys
+
+from backlane.cycle.loop import close_out
+
+from tests.property.test_cycle_laws import Setup
+
+
+def main() -> None:
+    digest = hashlib.sha256()
+    for seed in range(6):
+        rules = {
+            "commission_rate": 0.001,
+            "slippage_rate": 0.0005,
+            "min_separation_hours": 2.5 * seed,
+            "allow_short_from_flat": seed % 2,
+            "fill_this_close": seed // 3,
+            "extreme_excursions": seed % 2,
+            "position_awareness": int(seed != 4),
+        }
+        setup = Setup({"seed": seed, "bar_count": 300, "rules": rules})
+        state, out = setup.run()
+        close_out(state, setup.rules, setup.inputs, out)
+        for array in (state, out.equity, out.cash, out.decision, out.reason, out.trades, out.fills):
+            digest.update(array.tobytes())
+    sys.stdout.write(digest.hexdigest())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+from datetime import UTC, date, datetime
+
+import pytest
+from backlane.backtest.request import moment_ns, parse_request
+from backlane.backtest.switches import PROFILES, FillTime
+from backlane.errors import InvalidRequestError
+
+LEAST = {"model": {"name": "rsi"}, "symbol": "EURUSD"}
+
+
+def test_the_least_request_has_stated_defaults() -> None:
+    request = parse_request(LEAST)
+    assert (request.initial_cash, request.commission_rate, request.slippage_rate) == (
+        100_000,
+        0.001,
+        0.0005,
+    )
+    assert request.sizing.fraction == 0.25
+    assert request.resolved_switches() == PROFILES["default"]
+    assert request.model.resource_name == "models/rsi"
+
+
+def test_a_version_may_be_a_number() -> None:
+    request = parse_request(LEAST | {"model": {"name": "rsi", "version": 3}})
+    assert request.model.resource_name == "models/rsi/versions/3"
+
+
+def test_a_bare_end_date_is_the_whole_day_by_default_and_midnight_in_the_reference() -> None:
+    midnight = int(datetime(2023, 12, 31, tzinfo=UTC).timestamp()) * 10**9
+    given = LEAST | {"end": "2023-12-31"}
+    assert parse_request(given).last_bar_ns() == midnight + 86_400 * 10**9 - 1
+    assert parse_request(given | {"profile": "ktrdr-head"}).last_bar_ns() == midnight
+
+
+def test_times_are_utc_unless_they_say_otherwise() -> None:
+    assert moment_ns(datetime(1970, 1, 1, 1)) == 3600 * 10**9
+    assert moment_ns(datetime.fromisoformat("1970-01-01T01:00:00+01:00")) == 0
+    assert moment_ns(date(1970, 1, 2)) == 86_400 * 10**9
+
+
+def test_a_switch_goes_on_top_of_the_profile() -> None:
+    request = parse_request(
+        LEAST
+        | {"profile": "ktrdr-head", "switches": {"fill": "this_close", "trapezoid_edge": True}}
+    )
+    switches = request.resolved_switches()
+    assert switches.fill is FillTime.THIS_CLOSE
+    assert switches.trapezoid_edge
+    assert switches.fixed_warmup_bars == 50
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "words"),
+    [
+        ({"symbol": "../x"}, "symbol", "pattern"),
+        ({"initial_cash": 0}, "initial_cash", "greater than 0"),
+        ({"initial_cash": float("nan")}, "initial_cash", "finite|greater"),
+        ({"commission_rate": 1.0}, "commission_rate", "less than 1"),
+        ({"sizing": {"fraction": 1.5}}, "sizing.fraction", "less than or equal to 1"),
+        ({"profile": "fast"}, "request", "use default, ktrdr-head, ktrdr-m3"),
+        ({"switches": {"fil": 1}}, "request", "switch 'fil' is unknown"),
+        ({"switches": {"fill": "later"}}, "request", "use next_open, this_close"),
+        ({"switches": {"shorts": "yes"}}, "request", "true or false"),
+        ({"switches": {"fixed_warmup_bars": -1}}, "request", "between 0 and"),
+        ({"model": {}}, "model", "either path or name"),
+        ({"model": {"path": "a", "name": "b"}}, "model", "either path or name"),
+        ({"start": "2023-02-30"}, "start", "day is out of range"),
+        ({"start": 5}, "start", "ISO 8601"),
+        ({"start": "2024-01-01", "end": "2023-01-01"}, "request", "start is after end"),
+        ({"decisions": {"confidence_threshold": 2}}, "decisions.confidence_threshold", "less than"),
+        ({"cash": 5}, "cash", "not permitted"),
+    ],
+)
+def test_a_mistake_names_its_field_and_what_is_accepted(change, field, words) -> None:
+    with pytest.raises(InvalidRequestError, match=words) as caught:
+        parse_request(LEAST | change)
+    assert [violation.field for violation in caught.value.violations] == [field]
+
+
+def test_all_mistakes_are_listed_at_once() -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        parse_request({"symbol": "", "initial_cash": -1}, root="spec")
+    fields = {violation.field for violation in caught.value.violations}
+    assert fields == {"spec.model", "spec.symbol", "spec.initial_cash"}
+
+
+def test_a_request_survives_json() -> None:
+    given = LEAST | {"start": "2023-01-01", "end": "2023-06-01T12:00:00Z", "profile": "ktrdr-m3"}
+    request = parse_request(given)
+    assert parse_request(request.model_dump(mode="json", exclude_defaults=True)) == request
