@@ -6,14 +6,21 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 tools=.tools/protoc
-if [ ! -x "$tools/bin/protoc-gen-mypy" ]; then
+pins="grpcio-tools==1.81.1 protobuf==6.33.5 mypy-protobuf==5.1.0 setuptools"
+# A virtual environment cannot move: one of another folder is made anew.
+wanted="$PWD $pins"
+if [ "$(cat "$tools/.setup" 2>/dev/null)" != "$wanted" ]; then
   rm -rf "$tools"
   "${PYTHON:-python3}" -m venv "$tools"
-  "$tools/bin/pip" install --quiet --disable-pip-version-check \
-    "grpcio-tools==1.81.1" "protobuf==6.33.5" "mypy-protobuf==5.1.0" setuptools
+  # shellcheck disable=SC2086
+  "$tools/bin/python" -m pip install -qq --disable-pip-version-check $pins
+  printf '%s\n' "$wanted" > "$tools/.setup"
 fi
 out=services
-[ "${1:-}" = --check ] && out=$(mktemp -d)
+if [ "${1:-}" = --check ]; then
+  out=$(mktemp -d)
+  trap 'rm -rf "$out"' EXIT
+fi
 rm -rf "$out/backlane/api"
 # shellcheck disable=SC2046
 PATH="$PWD/$tools/bin:$PATH" "$tools/bin/python" -W ignore -m grpc_tools.protoc -I protos \
@@ -23,9 +30,8 @@ find "$out/backlane/api" -type d | while read -r folder; do
   printf '"""Generated from protos/ by `make protos`: never edited."""\n' > "$folder/__init__.py"
 done
 if [ "${1:-}" = --check ]; then
-  if ! diff -r -x __pycache__ "$out/backlane/api" services/backlane/api; then
+  if ! diff -rq -x __pycache__ "$out/backlane/api" services/backlane/api; then
     echo "The stubs are not what protos/ says. Run: make protos" >&2
     exit 1
   fi
-  rm -rf "$out"
 fi

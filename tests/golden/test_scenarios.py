@@ -9,12 +9,12 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+
 from backlane.backtest.engine import run_backtest
 from backlane.backtest.request import parse_request
 from backlane.market.timeframe import Timeframe
 from backlane.sources.bundle import load_predictor, read_bundle
 from backlane.sources.files import read_bars
-
 from tests.shared import KTRDR, needs_shared
 
 SINGLE_TIMEFRAME = [f"h{n:02d}" for n in range(1, 12)] + ["m01", "m02", "m03", "m08"]

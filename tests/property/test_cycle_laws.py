@@ -6,12 +6,12 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from backlane.cycle.loop import Outputs, close_out, new_slot, run_until
-from backlane.cycle.state import new_state
-from backlane.cycle.step import step
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from backlane.cycle.loop import Outputs, close_out, new_slot, run_until
+from backlane.cycle.state import new_state
+from backlane.cycle.step import step
 from tests.builders import make_inputs, make_rules, random_bars
 
 LAW = settings(deadline=None, derandomize=True, max_examples=60)

@@ -1,6 +1,8 @@
 """From the arrays of a finished loop to a result with metrics, a funnel and digests."""
 
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +17,6 @@ from backlane.backtest.switches import Switches
 from backlane.backtest.window import Window
 from backlane.cycle.loop import Outputs
 from backlane.decisions.decision import DecisionReason
-from backlane.decisions.scores import Scores
 from backlane.execution.order import OrderOutcome
 from backlane.features.matrix import FeatureMatrix
 from backlane.market.bars import BarSeries
@@ -37,76 +38,78 @@ def assemble_run(
     """Returns the result; every array is cut to the simulated bars."""
     model, switches, window = prepared.model, prepared.switches, prepared.window
     features, scores, first_index = prepared.features, prepared.scores, prepared.first_index
-    rows = slice(first_index, None)
-    trades = outputs.trades[: int(state["trade_count"][0])].copy()
-    fills = outputs.fills[: int(state["fill_count"][0])].copy()
-    for records, columns in ((trades, ("entry_index", "exit_index")), (fills, ("bar_index",))):
-        for column in columns:
-            records[column] -= first_index
     final_cash = float(state["cash"][0])
     base = window.base.rows(first_index, len(window.base))
-    equity, cash, position = (
-        outputs.equity[rows],
-        outputs.cash[rows],
-        outputs.position[rows],
-    )
+    curves = _cut_curves(outputs, first_index)
+    trades, fills = _cut_records(state, outputs, first_index)
     if switches.forced_close_in_equity and _was_forced(trades):
-        equity[-1], cash[-1], position[-1] = final_cash, final_cash, 0.0
-    sample = _sample(request, switches, base, equity, position, trades, fills)
-    config = effective_config(request, prepared.decisions, switches) | {
-        "timeframe": base.timeframe.label
+        for name, value in (("equity", final_cash), ("cash", final_cash), ("position", 0.0)):
+            curves[name][-1] = value
+    sample = _sample(request, switches, base, curves, trades, fills)
+    config = effective_config(request, prepared.decisions, switches)
+    config["timeframe"] = base.timeframe.label
+    run = BacktestRun(
+        request=request,
+        model=model,
+        bars=base,
+        features=FeatureMatrix(features.values[first_index:], features.names, 0),
+        scores=scores.after(first_index),
+        decision=outputs.decision[first_index:],
+        reason=outputs.reason[first_index:],
+        equity=curves["equity"],
+        cash=curves["cash"],
+        position=curves["position"],
+        trades=trades,
+        fills=fills,
+        metrics=summarize(sample),
+        funnel=_funnel(window, base, state, fills),
+        config=config,
+        provenance=Provenance(dict(dataset_digests), model.digest, "", "", "", dict(versions)),
+        final_cash=final_cash,
+    )
+    return replace(run, provenance=_with_digests(run))
+
+
+def _with_digests(run: BacktestRun) -> Provenance:
+    fills = run.fills.view(np.ndarray)
+    outputs: dict[str, NDArray[Any]] = {
+        "time": run.bars.open_time_ns,
+        "features": run.features.values,
+        "scores": run.scores.values,
+        "decision": run.decision,
+        "reason": run.reason,
+        "equity": run.equity,
+        "cash": run.cash,
+        "position": run.position,
+        "trades": run.trades.view(np.ndarray),
+        "fills": fills,
     }
-    cut_features = FeatureMatrix(features.values[rows], features.names, 0)
-    cut_scores = Scores(
-        scores.names,
-        scores.values[rows],
-        scores.raw_decision[rows],
-        scores.confidence[rows],
-        scores.reason[rows],
+    return replace(
+        run.provenance,
+        config_digest=digest_config(run.config),
+        order_digest=digest_arrays({"fills": fills}),
+        result_digest=digest_arrays(outputs),
     )
-    decision, reason = outputs.decision[rows], outputs.reason[rows]
-    order_digest = digest_arrays({"fills": fills.view(np.ndarray)})
-    result_digest = digest_arrays(
-        {
-            "time": base.open_time_ns,
-            "features": cut_features.values,
-            "scores": cut_scores.values,
-            "decision": decision,
-            "reason": reason,
-            "equity": equity,
-            "cash": cash,
-            "position": position,
-            "trades": trades.view(np.ndarray),
-            "fills": fills.view(np.ndarray),
-        }
-    )
-    provenance = Provenance(
-        dict(dataset_digests),
-        model.digest,
-        digest_config(config),
-        order_digest,
-        result_digest,
-        dict(versions),
-    )
-    return BacktestRun(
-        request,
-        model,
-        base,
-        cut_features,
-        cut_scores,
-        decision,
-        reason,
-        equity,
-        cash,
-        position,
-        trades,
-        fills,
-        summarize(sample),
-        _funnel(window, base, state, fills),
-        config,
-        provenance,
-        final_cash,
-    )
+
+
+def _cut_curves(outputs: Outputs, first_index: int) -> dict[str, NDArray[np.float64]]:
+    names = ("equity", "cash", "position")
+    return {name: getattr(outputs, name)[first_index:] for name in names}
+
+
+def _cut_records(
+    state: NDArray[np.void], outputs: Outputs, first_index: int
+) -> tuple[NDArray[np.void], NDArray[np.void]]:
+    """Returns trades and fills, their indices counted from the first simulated bar."""
+    trades = outputs.trades[: int(state["trade_count"][0])].copy()
+    fills = outputs.fills[: int(state["fill_count"][0])].copy()
+    for records, column in (
+        (trades, "entry_index"),
+        (trades, "exit_index"),
+        (fills, "bar_index"),
+    ):
+        records[column] -= first_index
+    return trades, fills
 
 
 def _was_forced(trades: NDArray[np.void]) -> bool:
@@ -117,11 +120,11 @@ def _sample(
     request: BacktestRequest,
     switches: Switches,
     base: BarSeries,
-    equity: NDArray[np.float64],
-    position: NDArray[np.float64],
+    curves: Mapping[str, NDArray[np.float64]],
     trades: NDArray[np.void],
     fills: NDArray[np.void],
 ) -> Sample:
+    equity = curves["equity"]
     marked = ~np.isnan(equity)
     first_ns: int | None = int(base.open_time_ns[0])
     last_ns: int | None = int(base.close_time_ns[-1])
@@ -132,7 +135,7 @@ def _sample(
         initial_cash=request.initial_cash,
         time_ns=base.open_time_ns[marked],
         equity=equity[marked],
-        position=position[marked],
+        position=curves["position"][marked],
         net_pnl=trades["net_pnl"],
         holding_hours=(trades["holding_end_ns"] - trades["entry_time_ns"]) / HOUR_NS,
         commission=float(np.sum(fills["commission"])),

@@ -31,15 +31,15 @@ class SilentObserver:
     """An observer that does nothing."""
 
     def entered(self, phase: str, total_units: int) -> None:
-        """Ignores the phase."""
+        """Ignores that a phase begins."""
 
     def advanced(self, completed_units: int) -> None:
-        """Ignores the progress."""
+        """Ignores that units are done."""
 
     def simulated(
         self, bar_index: int, time_ns: int, equity: float, trades: NDArray[np.void]
     ) -> None:
-        """Ignores the slice."""
+        """Ignores that a slice is done."""
 
 
 def raise_if_cancelled(slot: NDArray[np.float64]) -> None:

@@ -4,6 +4,7 @@ None of this depends on the position, so it is done for all bars at once, before
 """
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,16 @@ class Scores:
     raw_decision: NDArray[np.int8]
     confidence: NDArray[np.float64]
     reason: NDArray[np.int8]
+
+    def after(self, first_index: int) -> Self:
+        """Returns the scores from a bar on, as views."""
+        return type(self)(
+            self.names,
+            self.values[first_index:],
+            self.raw_decision[first_index:],
+            self.confidence[first_index:],
+            self.reason[first_index:],
+        )
 
 
 def classification_scores(

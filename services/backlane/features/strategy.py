@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-
 ParameterValue = int | float | str | bool
 
 
@@ -27,7 +26,10 @@ class MembershipSpec:
 
 @dataclass(frozen=True, slots=True)
 class FuzzySetSpec:
-    """One linguistic variable over `indicator`, which is `id` or `id.output`; terms in file order."""
+    """One linguistic variable over `indicator`, which is `id` or `id.output`; terms in file order.
+
+    A bare id means the first output of the indicator: for Bollinger bands that is the upper one.
+    """
 
     id: str
     indicator: str

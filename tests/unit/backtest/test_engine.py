@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from backlane.backtest.engine import run_backtest
 from backlane.backtest.funnel import explain_no_trades
 from backlane.backtest.observer import SilentObserver
@@ -17,7 +18,6 @@ from backlane.errors import (
     NotEnoughBarsError,
 )
 from backlane.inference.model_info import ModelHead
-
 from tests.builders import LinearPredictor, make_model, random_bars
 
 BARS = random_bars(11, 1500)

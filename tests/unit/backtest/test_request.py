@@ -1,6 +1,7 @@
 from datetime import UTC, date, datetime
 
 import pytest
+
 from backlane.backtest.request import moment_ns, parse_request
 from backlane.backtest.switches import PROFILES, FillTime
 from backlane.errors import InvalidRequestError
@@ -33,7 +34,7 @@ def test_a_bare_end_date_is_the_whole_day_by_default_and_midnight_in_the_referen
 
 
 def test_times_are_utc_unless_they_say_otherwise() -> None:
-    assert moment_ns(datetime(1970, 1, 1, 1)) == 3600 * 10**9
+    assert moment_ns(datetime.fromisoformat("1970-01-01T01:00:00")) == 3600 * 10**9
     assert moment_ns(datetime.fromisoformat("1970-01-01T01:00:00+01:00")) == 0
     assert moment_ns(date(1970, 1, 2)) == 86_400 * 10**9
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from backlane.metrics.definitions import METRICS
 from backlane.metrics.rules import (
     Annualization,
@@ -14,6 +15,7 @@ from backlane.metrics.sample import DAY_NS, Sample
 from backlane.metrics.summary import summarize
 
 YEAR = 1461 * DAY_NS // 4  # 365.25 days
+DEFAULT = MetricRules()
 KTRDR = MetricRules(
     Annualization.BARS_252,
     MaxDrawdownMoney.FINAL_PEAK,
@@ -22,7 +24,7 @@ KTRDR = MetricRules(
 )
 
 
-def sample(equity, *, net_pnl=(), rules=MetricRules(), span=YEAR, cash=100.0, hours=None) -> Sample:
+def sample(equity, *, net_pnl=(), rules=DEFAULT, span=YEAR, cash=100.0, hours=None) -> Sample:
     points = np.array(equity, dtype=np.float64)
     return Sample(
         rules=rules,

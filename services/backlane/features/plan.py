@@ -1,0 +1,86 @@
+"""What has to be computed for a list of features: each indicator once for each timeframe."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from backlane.errors import FieldViolation
+from backlane.features.mistakes import Mistakes
+from backlane.features.names import Feature, strategy_features
+from backlane.features.outputs import OutputReference, resolve_output
+from backlane.features.rules import FeatureRules
+from backlane.features.strategy import Strategy
+from backlane.indicators.fields import Parameters, read_parameters
+from backlane.indicators.registry import IndicatorType, find_indicator
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedIndicator:
+    """An indicator of the strategy with its parameters read."""
+
+    id: str
+    type: IndicatorType[Any]
+    parameters: Parameters
+
+    @property
+    def minimum_bars(self) -> int:
+        """The least number of bars that it is computed from."""
+        return self.type.minimum_bars(self.parameters)
+
+    @property
+    def lookback_bars(self) -> int:
+        """How many bars, the newest included, a value of it depends on."""
+        return self.type.lookback_bars(self.parameters)
+
+
+@dataclass(frozen=True, slots=True)
+class FeaturePlan:
+    """The features in order, with what they refer to."""
+
+    features: tuple[Feature, ...]
+    indicators: Mapping[str, PlannedIndicator]
+
+    def reference(self, feature: Feature) -> OutputReference:
+        """Returns the output that a feature reads."""
+        types = {key: item.type for key, item in self.indicators.items()}
+        return resolve_output(feature.indicator, types)
+
+    def by_indicator(
+        self,
+    ) -> Iterator[tuple[str, PlannedIndicator, list[tuple[int, Feature, int]]]]:
+        """Gives each timeframe and indicator once, with its (column, feature, output index)."""
+        groups: dict[tuple[str, str], list[tuple[int, Feature, int]]] = {}
+        for column, feature in enumerate(self.features):
+            reference = self.reference(feature)
+            group = groups.setdefault((feature.timeframe, reference.indicator_id), [])
+            group.append((column, feature, reference.output_index))
+        for (timeframe, indicator_id), group in groups.items():
+            yield timeframe, self.indicators[indicator_id], group
+
+
+def plan_features(
+    strategy: Strategy, rules: FeatureRules, features: tuple[Feature, ...] | None = None
+) -> FeaturePlan:
+    """Reads the indicators' parameters for `features`, by default all of the strategy's.
+
+    Raises InvalidStrategyError for an indicator or parameter that is not known.
+    """
+    mistakes = Mistakes()
+    indicators = {}
+    for spec in strategy.indicators:
+        path = f"indicators.{spec.id}"
+        kind = find_indicator(spec.type)
+        if kind is None:
+            mistakes.extend(
+                [FieldViolation(f"{path}.type", f"{spec.type!r} is no known indicator")]
+            )
+            continue
+        lenient = rules.ignore_unknown_parameters
+        parameters, violations = read_parameters(
+            kind.parameters, spec.parameters, path=path, ignore_unknown=lenient
+        )
+        mistakes.extend(violations)
+        if parameters is not None:
+            indicators[spec.id] = PlannedIndicator(spec.id, kind, parameters)
+    mistakes.raise_any(f"Strategy {strategy.name!r}")
+    return FeaturePlan(strategy_features(strategy) if features is None else features, indicators)

@@ -1,0 +1,92 @@
+"""The way from a command line to a served process and its exit code."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import structlog
+from pydantic import ValidationError
+
+from backlane.errors import BacklaneError
+from backlane.rpc.exit_codes import ExitCode, StartupError
+from backlane.rpc.log import configure_logging
+from backlane.rpc.server import RpcServer
+from backlane.rpc.settings import ServerSettings
+
+SettingsT = TypeVar("SettingsT", bound=ServerSettings)
+
+_log = structlog.get_logger(__name__)
+
+
+def run(
+    settings_factory: type[SettingsT],
+    build: Callable[[SettingsT], RpcServer],
+    arguments: Sequence[str] | None = None,
+) -> int:
+    """Reads the settings, serves until a signal, and returns the exit code of the process.
+
+    `build` runs inside the event loop. The only argument is --help; all else is a setting.
+    """
+    given = sys.argv[1:] if arguments is None else arguments
+    if given:
+        asked = list(given) in (["--help"], ["-h"])
+        (sys.stdout if asked else sys.stderr).write(usage(settings_factory))
+        return ExitCode.OK if asked else ExitCode.SETTINGS
+    try:
+        settings = settings_factory()
+    except ValidationError as error:
+        sys.stderr.write(explain(error, settings_factory))
+        return ExitCode.SETTINGS
+    configure_logging(settings.log_level, settings.log_format)
+    return _serve(settings, build)
+
+
+def _serve(settings: SettingsT, build: Callable[[SettingsT], RpcServer]) -> ExitCode:
+    async def serve() -> ExitCode:
+        code = await build(settings).serve_until_signal()
+        if code is ExitCode.FORCED:
+            # A thread in the middle of something long would hold the interpreter back.
+            sys.stderr.flush()
+            os._exit(code)
+        return code
+
+    try:
+        return asyncio.run(serve())
+    except StartupError as error:
+        _log.error("cannot start", reason=error.message, exit_code=int(error.exit_code))
+        return error.exit_code
+    except BacklaneError as error:
+        _log.error("cannot start", reason=error.message, metadata=error.metadata)
+        return ExitCode.CANNOT_START
+    except Exception:  # noqa: BLE001 - the edge of the process
+        _log.exception("unforeseen error")
+        return ExitCode.INTERNAL
+
+
+def explain(error: ValidationError, settings: type[ServerSettings]) -> str:
+    """Returns one line per setting that is wrong, under the name it has in the environment."""
+    prefix = settings.model_config.get("env_prefix", "")
+    lines = [f"{settings.__name__}: {error.error_count()} wrong; --help lists all settings.\n"]
+    for item in error.errors():
+        message = item["msg"].removeprefix("Value error, ")
+        name = "__".join(str(part) for part in item["loc"])
+        if name:
+            lines.append(f"  {(prefix + name).upper()}={item['input']}: {message}\n")
+        else:
+            lines.append(f"  {message}\n")
+    return "".join(lines)
+
+
+def usage(settings: type[ServerSettings]) -> str:
+    """Returns the help text: every setting with its default, and every exit code."""
+    prefix = settings.model_config.get("env_prefix", "")
+    lines = [f"{(settings.__doc__ or '').splitlines()[0]}\n", "\nSettings, from the environment:\n"]
+    for name, field in settings.model_fields.items():
+        default = "required" if field.is_required() else field.get_default()
+        description = " ".join((field.description or "").split())
+        lines.append(f"  {(prefix + name).upper()} ({default})\n      {description}\n")
+    lines.append("\nExit codes:\n")
+    lines.extend(f"  {int(code):>3}  {code.help}\n" for code in ExitCode)
+    return "".join(lines)

@@ -1,0 +1,194 @@
+"""Laws of features: no look-ahead, degrees in [0, 1], alignment by definition, one result."""
+
+import hashlib
+import math
+import os
+import subprocess
+import sys
+from itertools import accumulate
+
+import numpy as np
+import pytest
+from backlane.features.align import visible_rows
+from backlane.features.build import build_features
+from backlane.features.history import warmup_bars
+from backlane.features.names import feature_names
+from backlane.features.rules import Alignment, FeatureRules
+from backlane.features.strategy import (
+    FuzzySetSpec,
+    IndicatorSpec,
+    MembershipSpec,
+    NetworkInputSpec,
+    Strategy,
+)
+from backlane.fuzzy.membership import fuzzify
+from backlane.fuzzy.shapes import SHAPES
+from backlane.indicators.registry import INDICATORS
+from backlane.indicators.windows import BLOCK_BARS
+from backlane.market.bars import BarSeries
+from backlane.market.timeframe import Timeframe
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+MINUTE_NS = 60 * 10**9
+
+
+def all_indicators_strategy() -> Strategy:
+    """Returns a strategy with every output of every indicator, raw and in every shape of term."""
+    indicators = tuple(IndicatorSpec(kind.name, kind.name, {}) for kind in INDICATORS)
+    outputs = [
+        f"{kind.name}.{output}" if output else kind.name
+        for kind in INDICATORS
+        for output in kind.outputs or ("",)
+    ]
+    terms = (
+        MembershipSpec("tri", "triangular", (0.0, 50.0, 100.0)),
+        MembershipSpec("trap", "trapezoidal", (0.0, 0.0, 30.0, 100.0)),
+        MembershipSpec("gauss", "gaussian", (50.0, 25.0)),
+    )
+    fuzzy_sets = tuple(FuzzySetSpec(f"set_{name}", name, terms) for name in outputs)
+    raw = [NetworkInputSpec(raw_indicator=name) for name in outputs]
+    fuzzy = [NetworkInputSpec(fuzzy_set=item.id) for item in fuzzy_sets]
+    return Strategy("all", "3.0", ("T",), ("5m", "15m"), indicators, fuzzy_sets, (*raw, *fuzzy))
+
+
+STRATEGY = all_indicators_strategy()
+NAMES = feature_names(STRATEGY)
+
+
+def bars_with_gaps(label: str, span_minutes: int, rng: np.random.Generator) -> BarSeries:
+    """Returns bars of a random walk that stands still at times, with a tenth of them missing."""
+    timeframe = Timeframe.parse(label)
+    times = np.arange(0, span_minutes * MINUTE_NS, timeframe.length_ns, dtype=np.int64)
+    times = times[rng.random(len(times)) > 0.1]
+    moves = 0.02 * rng.standard_normal(len(times)) * (rng.random(len(times)) > 0.3)
+    close = 50.0 * np.exp(np.cumsum(moves))
+    open_ = np.concatenate([close[:1], close[:-1]])
+    wick = np.abs(moves) / 2
+    high, low = np.maximum(open_, close) * (1 + wick), np.minimum(open_, close) * (1 - wick)
+    volume = rng.integers(0, 5, len(times)).astype(np.float64)
+    return BarSeries("T", timeframe, times, open_, high, low, close, volume)
+
+
+def market(seed: int, span_minutes: int = 2400) -> dict[str, BarSeries]:
+    rng = np.random.default_rng(seed)
+    return {label: bars_with_gaps(label, span_minutes, rng) for label in STRATEGY.timeframes}
+
+
+def digest(seed: int) -> str:
+    """Returns a digest of every feature of a market, under every alignment."""
+    content = hashlib.sha256()
+    for alignment in Alignment:
+        rules = FeatureRules(alignment=alignment)
+        values = build_features(STRATEGY, market(seed), names=NAMES, rules=rules).values
+        content.update(values.tobytes())
+    return content.hexdigest()
+
+
+@pytest.mark.parametrize("alignment", [Alignment.KNOWN_AT_CLOSE, Alignment.EXACT_STAMP])
+@settings(max_examples=20)
+@given(seed=st.integers(0, 2**32), share=st.floats(0.5, 1.0))
+def test_the_future_changes_no_earlier_feature(alignment: Alignment, seed: int, share: float):
+    rules = FeatureRules(alignment=alignment)
+    bars = market(seed)
+    base = bars["5m"]
+    kept = max(1, int(len(base) * share))
+    if alignment is Alignment.KNOWN_AT_CLOSE:
+        now_ns = base.close_time_ns[kept - 1]
+        known = {label: series.close_time_ns <= now_ns for label, series in bars.items()}
+    else:  # by open times, this alignment shows a bar of 15m that opens with the base bar
+        now_ns = base.open_time_ns[kept - 1]
+        known = {label: series.open_time_ns <= now_ns for label, series in bars.items()}
+    past = {label: series.rows(0, int(known[label].sum())) for label, series in bars.items()}
+
+    then = build_features(STRATEGY, past, names=NAMES, rules=rules).values
+    later = build_features(STRATEGY, bars, names=NAMES, rules=rules).values
+
+    assert then.tobytes() == later[:kept].tobytes()
+
+
+@settings(max_examples=20)
+@given(seed=st.integers(0, 2**32))
+def test_more_history_than_the_warm_up_changes_no_feature_that_a_float32_shows(seed: int):
+    bars = market(seed, span_minutes=15 * 800)
+    needed = warmup_bars(STRATEGY)
+    row = len(bars["5m"]) - 1
+    start_ns = int(bars["5m"].open_time_ns[row])
+    short = {}
+    for label, series in bars.items():
+        first = int(np.searchsorted(series.open_time_ns, start_ns, "left"))
+        assert first >= needed[label]
+        short[label] = series.rows(first - needed[label], len(series))
+
+    whole = build_features(STRATEGY, bars, names=NAMES, rules=FeatureRules()).values[row]
+    enough = build_features(STRATEGY, short, names=NAMES, rules=FeatureRules()).values[-1]
+
+    # What is forgotten weighs 2^-24 of a price near 50 or of an oscillator up to 100, and a few
+    # times that where means are nested.
+    np.testing.assert_allclose(enough, whole, rtol=2.0**-22, atol=100 * 2.0**-22)
+
+
+@given(
+    open_minutes=st.lists(st.integers(0, 300), unique=True, max_size=40),
+    other_minutes=st.lists(st.integers(0, 300), unique=True, max_size=40),
+    labels=st.tuples(st.sampled_from(["1m", "5m", "1h"]), st.sampled_from(["1m", "5m", "1h"])),
+)
+def test_a_bar_is_visible_from_its_close(open_minutes, other_minutes, labels):
+    def series(label: str, minutes: list[int]) -> BarSeries:
+        times = np.array(sorted(minutes), dtype=np.int64) * MINUTE_NS
+        ones = np.ones(len(times))
+        return BarSeries("T", Timeframe.parse(label), times, ones, ones, ones, ones, ones)
+
+    base, other = series(labels[0], open_minutes), series(labels[1], other_minutes)
+    rows = visible_rows(base, other, Alignment.KNOWN_AT_CLOSE)
+    for bar, close_ns in enumerate(base.close_time_ns):
+        closed = [i for i, time_ns in enumerate(other.close_time_ns) if time_ns <= close_ns]
+        assert rows[bar] == max(closed, default=-1)
+
+
+widths = st.floats(0.0, 1e6)
+
+
+@given(
+    values=st.lists(st.floats(allow_nan=False), min_size=1, max_size=20),
+    start=st.floats(-1e6, 1e6),
+    steps=st.tuples(widths, widths, widths),
+    edge=st.booleans(),
+)
+def test_degrees_lie_between_0_and_1(values, start, steps, edge):
+    corners = list(accumulate(steps, initial=start))
+    for shape in SHAPES:
+        parameters = corners[: len(shape.parameter_names)]
+        if shape.name == "gaussian":
+            parameters = [start, steps[0] + 1e-9]
+        inside = np.array([*values, *corners])
+        degrees = fuzzify(inside, shape.name, parameters, trapezoid_edge=edge)
+        assert ((degrees >= 0.0) & (degrees <= 1.0)).all()
+        assert not math.isnan(degrees.sum())
+
+
+@given(offset=st.integers(1, BLOCK_BARS + 3), seed=st.integers(0, 100))
+@settings(max_examples=20)
+def test_windows_do_not_know_where_the_series_starts(offset: int, seed: int):
+    bars = market(seed, span_minutes=5 * (BLOCK_BARS + 400))["5m"]
+    later = bars.rows(min(offset, len(bars) - 100), len(bars))
+    for kind in INDICATORS:
+        parameters = kind.parameters()
+        lookback = kind.lookback_bars(parameters)
+        if lookback > kind.minimum_bars(parameters):  # a recursive mean
+            continue
+        whole = kind.outputs_of(bars, parameters)
+        for full, cut in zip(whole, kind.outputs_of(later, parameters), strict=True):
+            settled = len(cut) - lookback
+            assert full[-settled:].tobytes() == cut[-settled:].tobytes()
+
+
+@pytest.mark.slow
+def test_compiled_and_uncompiled_code_give_the_same_bits():
+    script = "from tests.property.test_features import digest; print(digest(7))"
+    # Overflow to infinity warns in plain Python, and is what the compiled code does silently.
+    arguments = [sys.executable, "-W", "ignore", "-c", script]
+    environment = os.environ | {"NUMBA_DISABLE_JIT": "1", "PYTHONPATH": "services:."}
+    done = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == digest(7)

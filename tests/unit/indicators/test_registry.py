@@ -1,0 +1,64 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from backlane.indicators.fields import read_parameters
+from backlane.indicators.registry import INDICATORS, find_indicator, known_indicators
+
+from tests.unit.indicators.bars import bars_of
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def test_names_and_aliases_mean_one_indicator_each():
+    words = [word for kind in INDICATORS for word in (kind.name, *kind.aliases)]
+    assert len(words) == len(set(words))
+    assert all(word == word.lower() for word in words)
+    assert list(known_indicators()) == sorted(kind.name for kind in INDICATORS)
+
+
+def test_definitions_are_unique():
+    assert len({kind.definition for kind in INDICATORS}) == len(INDICATORS)
+
+
+def test_the_documentation_lists_every_indicator_with_its_names():
+    rows = (ROOT / "docs" / "features.md").read_text().splitlines()
+    for kind in INDICATORS:
+        (row,) = [row for row in rows if f"`{kind.definition}`" in row]
+        assert all(f"`{word}`" in row for word in (kind.name, *kind.aliases, *kind.outputs))
+
+
+def test_names_are_found_in_any_case():
+    assert find_indicator("RSIIndicator") is find_indicator("rsi")
+    assert find_indicator("BBands") is find_indicator("bollingerbands")
+    assert find_indicator("martian") is None
+
+
+@pytest.mark.parametrize("kind", INDICATORS, ids=lambda kind: kind.name)
+def test_every_indicator_gives_what_its_row_says(kind):
+    parameters, violations = read_parameters(kind.parameters, {}, path="x")
+    assert violations == []
+    rng = np.random.default_rng(1)
+    close = 100.0 * np.exp(np.cumsum(0.01 * rng.standard_normal(300)))
+    outputs = kind.outputs_of(bars_of(close, high=close * 1.01, low=close * 0.99), parameters)
+    assert len(outputs) == max(1, len(kind.outputs))
+    for values in outputs:
+        assert values.dtype == np.float64
+        assert values.shape == close.shape
+        assert not np.isnan(values[kind.minimum_bars(parameters) - 1 :]).any()
+    assert kind.lookback_bars(parameters) >= 1
+
+
+@pytest.mark.parametrize("kind", INDICATORS, ids=lambda kind: kind.name)
+def test_an_indicator_leaves_the_bars_as_they_are(kind):
+    bars = bars_of(np.linspace(1.0, 2.0, 300))
+    for column in (bars.open, bars.high, bars.low, bars.close, bars.volume):
+        column.flags.writeable = False
+    kind.outputs_of(bars, kind.parameters(), warmup_fillers=True)
+
+
+def test_a_bare_reference_means_the_first_output():
+    bollinger = find_indicator("bollingerbands")
+    assert bollinger.output_index(None) == bollinger.output_index("upper") == 0
+    assert bollinger.output_index("lower") == 2
+    assert bollinger.output_index("width") is None
