@@ -1,5 +1,6 @@
 """A whole run in process: features, inference by torch, loop, metrics; a million bars."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 from backlane.backtest.engine import run_backtest
@@ -11,7 +12,7 @@ from benchmarks.timing import Row, paired_medians
 
 BARS = 1_000_000
 MODEL = Path(__file__).resolve().parents[1] / "models" / "rsi_bb" / "1"
-START_NS = 1_262_304_000_000_000_000  # 2010-01-01
+START = datetime(2010, 1, 1, tzinfo=UTC)
 
 
 def run() -> list[Row]:
@@ -19,7 +20,7 @@ def run() -> list[Row]:
     bundle = read_bundle(MODEL)
     predictor = load_predictor(bundle)
     label = bundle.info.strategy.timeframes[0]
-    series = synthetic_bars(1, START_NS, BARS, Timeframe.parse(label))
+    series = synthetic_bars(1, START, BARS, Timeframe.parse(label))
     request = parse_request({"model": {"path": str(MODEL)}, "symbol": series.symbol})
     features = run_backtest(request, predictor, {label: series}, dataset_digests={}).features
 

@@ -37,7 +37,7 @@ class BarSeries:
         return self.open_time_ns + np.int64(self.timeframe.length_ns)
 
     def between(self, first_ns: int | None, last_ns: int | None) -> Self:
-        """Returns the bars whose open time lies in [first_ns, last_ns], both inclusive, as a view."""
+        """Returns the bars that open in [first_ns, last_ns], both inclusive, as a view."""
         times = self.open_time_ns
         start = 0 if first_ns is None else int(np.searchsorted(times, first_ns, "left"))
         stop = len(times) if last_ns is None else int(np.searchsorted(times, last_ns, "right"))

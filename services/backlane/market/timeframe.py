@@ -28,7 +28,9 @@ class Timeframe:
         """
         match = _PATTERN.fullmatch(label)
         if match is None:
-            message = f"{label!r} is no timeframe: write a number and one of s, m, h, d, w, as in 5m."
+            message = (
+                f"{label!r} is no timeframe: write a number and one of s, m, h, d, w, as in 5m."
+            )
             raise InvalidRequestError(message, violations=(FieldViolation(field, message),))
         return cls(int(match[1]) * _UNIT_NS[match[2]], label)
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import signal
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,10 +21,8 @@ from backlane.rpc.exit_codes import ExitCode, StartupError
 from backlane.rpc.health import Health, Probe
 from backlane.rpc.interceptors import ErrorBoundary
 from backlane.rpc.settings import ServerSettings
+from backlane.rpc.signals import StopSignals
 
-SAME_SIGNAL_S = 0.5
-"""A second signal within this time is the first one again: Ctrl-C reaches a child from the
-terminal and once more from its parent."""
 _STOP_S_MIN = 0.1
 
 _log = structlog.get_logger(__name__)
@@ -138,36 +135,23 @@ class RpcServer:
         await asyncio.shield(self._draining)
 
     async def serve_until_signal(self) -> ExitCode:
-        """Starts unless started, and drains at SIGTERM or SIGINT; a second signal cuts it off."""
-        loop = asyncio.get_running_loop()
-        first, second = asyncio.Event(), asyncio.Event()
-        first_s = 0.0
+        """Starts unless started, and drains at SIGTERM or SIGINT; a second signal cuts it off.
 
-        def receive() -> None:
-            nonlocal first_s
-            if not first.is_set():
-                first_s = self._clock.monotonic_s()
-                first.set()
-            elif self._clock.monotonic_s() - first_s > SAME_SIGNAL_S:
-                second.set()
-
-        signals = (signal.SIGTERM, signal.SIGINT)
-        for number in signals:
-            loop.add_signal_handler(number, receive)
-        life = asyncio.create_task(self._live(first))
-        force = asyncio.create_task(second.wait())
+        Afterwards the process ignores both signals: what is left for it to do is to exit.
+        """
+        signals = StopSignals(self._clock)
+        life = asyncio.create_task(self._live(signals.first))
+        force = asyncio.create_task(signals.second.wait())
         try:
             await asyncio.wait({life, force}, return_when=asyncio.FIRST_COMPLETED)
             if not life.done():
                 await self._cut_off(life)
-                # The handlers stay: a third signal must not change how the process ends.
                 return ExitCode.FORCED
+            life.result()
+            return ExitCode.OK
         finally:
             force.cancel()
-        for number in signals:
-            loop.remove_signal_handler(number)
-        life.result()
-        return ExitCode.OK
+            signals.ignore()
 
     async def _live(self, signalled: asyncio.Event) -> None:
         if self._server is None:
