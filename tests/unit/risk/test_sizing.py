@@ -1,6 +1,7 @@
-from backlane.risk.sizing import size
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from backlane.risk.sizing import size
 
 
 def test_a_quarter_of_the_cash_in_whole_units() -> None:
