@@ -96,7 +96,9 @@ class PredictorSession:
 
     def _predict_rows(self, rows: Rows) -> Rows:
         outputs = self._run(rows, MLP_SLICE_ROWS)
-        outputs[np.isnan(rows).any(axis=1)] = np.nan
+        # The minimum is NaN when anything is, and takes a tenth of the time of looking at each row.
+        if np.isnan(rows.min(initial=np.inf)):
+            outputs[np.isnan(rows).any(axis=1)] = np.nan
         return outputs
 
     def _predict_windows(self, rows: Rows) -> Rows:

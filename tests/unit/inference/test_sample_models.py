@@ -59,6 +59,7 @@ def test_the_readme_says_plainly_that_it_is_untrained(name: str) -> None:
     assert "it predicts nothing" in text.replace("\n", " ")
 
 
+@pytest.mark.slow  # the first time it compiles the indicators
 @pytest.mark.parametrize("name", NAMES)
 def test_every_class_wins_on_synthetic_bars(name: str) -> None:
     bundle = read_bundle(MODELS / name / "1")

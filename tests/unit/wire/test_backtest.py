@@ -65,9 +65,9 @@ switch_values = st.fixed_dictionaries(
         for name in SWITCH_NAMES
     },
 )
-moments = st.datetimes(datetime(1980, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC)) | (
-    st.dates(date(1980, 1, 1), date(2200, 1, 1))
-)
+moments = st.datetimes(timezones=st.just(UTC)).filter(
+    lambda moment: 1980 <= moment.year < 2200
+) | st.dates(date(1980, 1, 1), date(2200, 1, 1))
 decisions = st.fixed_dictionaries(
     {},
     optional={
@@ -190,7 +190,10 @@ def test_all_switches_of_a_profile_survive(profile: str):
         (minimal_spec(commission_rate=1), "spec.commission_rate"),
         (minimal_spec(slippage_rate=float("inf")), "spec.slippage_rate"),
         (minimal_spec(sizing=pb.Sizing(fraction=0)), "spec.sizing.fraction"),
-        (minimal_spec(decisions={"confidence_threshold": 2}), "spec.decisions.confidence_threshold"),
+        (
+            minimal_spec(decisions={"confidence_threshold": 2}),
+            "spec.decisions.confidence_threshold",
+        ),
         (
             minimal_spec(decisions={"min_signal_separation_hours": -1}),
             "spec.decisions.min_signal_separation_hours",

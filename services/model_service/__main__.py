@@ -1,0 +1,10 @@
+"""Runs model_service: `python -m model_service`, or with --help to list its settings."""
+
+import sys
+
+from backlane.rpc.main import run
+from model_service.app import build
+from model_service.settings import ModelServiceSettings
+
+if __name__ == "__main__":
+    sys.exit(run(ModelServiceSettings, build))
