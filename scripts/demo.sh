@@ -56,6 +56,7 @@ trap 'exit 143' TERM
 start_services() {
   local waited=0
   mkdir -p "$BACKLANE_HOME"
+  rm -f "$BACKLANE_HOME/up.json" # else an earlier one would look like readiness
   set -m # the services get a process group of their own
   "$backlane" up --port 0 --models-dir models --json \
     > "$BACKLANE_HOME/up.json" 2> "$BACKLANE_HOME/up.log" < /dev/null &
@@ -87,8 +88,10 @@ if [ -d models/mtf_rsi_bb ]; then
   run backtest run --model mtf_rsi_bb --symbol SYNTHETIC_EURUSD --out "$result/mtf_rsi_bb"
 fi
 
-say "every run is an operation"
+say "every run is an operation, and its stream can be read again from the beginning"
 run operation list
+operation=$("$backlane" operation list --limit 1 --json | grep -o 'operations/[0-9a-z-]*' | head -n 1)
+run operation watch "$operation" --json | cut -c 1-160
 
 say "the result directory"
 ls -l "$result"/*

@@ -4,6 +4,7 @@
     request.json      the request, to be run again with --request
     trades.csv        one line for each closed trade
     equity.csv        one line for each marked bar
+    bars.parquet      one row for each simulated bar: the prices
     decisions.parquet one row for each simulated bar
     features.parquet  one row for each simulated bar
 
@@ -36,6 +37,7 @@ RESULT_FILES = (
     "request.json",
     "trades.csv",
     "equity.csv",
+    "bars.parquet",
     "decisions.parquet",
     "features.parquet",
 )
@@ -60,6 +62,7 @@ def write_result(run: BacktestRun, directory: Path) -> None:
         _write_json(scratch / "request.json", request_document(run))
         _write_csv(scratch / "trades.csv", trades_table(run))
         _write_csv(scratch / "equity.csv", equity_table(run))
+        pq.write_table(bars_table(run), scratch / "bars.parquet", compression="zstd")
         pq.write_table(decisions_table(run), scratch / "decisions.parquet", compression="zstd")
         pq.write_table(features_table(run), scratch / "features.parquet", compression="zstd")
         for path in scratch.iterdir():
@@ -142,6 +145,15 @@ def equity_table(run: BacktestRun) -> pa.Table:
             "position": run.position[marked],
         }
     )
+
+
+def bars_table(run: BacktestRun) -> pa.Table:
+    """Returns one row for each simulated bar: its prices and volume."""
+    bars = run.bars
+    columns: dict[str, Any] = {"time": _timestamps(bars.open_time_ns)}
+    for name in ("open", "high", "low", "close", "volume"):
+        columns[name] = np.ascontiguousarray(getattr(bars, name))
+    return pa.table(columns)
 
 
 def decisions_table(run: BacktestRun) -> pa.Table:

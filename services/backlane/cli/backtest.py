@@ -1,0 +1,132 @@
+"""`backlane backtest …`: run models over history, here or through the services."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from backlane.cli.options import (
+    BacktestsAddress,
+    Home,
+    Json,
+    ModelsDir,
+    OperationName,
+    OperationsAddress,
+    operation_name,
+)
+from backlane.cli.output import print_json, say
+from backlane.cli.places import addresses_of, home_of, models_dir_of
+from backlane.cli.request_options import RequestOptions, build_request, takes_request
+from backlane.cli.status import plural
+from backlane.errors import FieldViolation, InvalidRequestError
+
+app = typer.Typer(name="backtest", help="Run models over history.", no_args_is_help=True)
+
+RESULT_MARK = "result.json"
+"""The file by which a folder is known for a result."""
+
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", help="Write the result files here: a new folder, or an old result."),
+]
+
+
+@app.command("run")
+@takes_request
+def run(
+    options: RequestOptions,
+    out: Out = None,
+    local: Annotated[
+        bool, typer.Option("--local", help="Run in this process, without any service.")
+    ] = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Start it, print its name, and leave it.")
+    ] = False,
+    request_id: Annotated[
+        str | None,
+        typer.Option(help="A UUID, the same on every retry: nothing is started twice."),
+    ] = None,
+    as_json: Json = False,
+    home: Home = None,
+    models_dir: ModelsDir = None,
+    operations_address: OperationsAddress = None,
+    backtests_address: BacktestsAddress = None,
+) -> None:
+    """Run a model over the bars of one instrument, and follow it to the end.
+
+    Ctrl-C detaches: the run goes on, and `backlane operation watch` takes it up again. With --local
+    it stops the run.
+    """
+    request = build_request(options, is_local=local)
+    place = home_of(home)
+    _check_out(out)
+    if local and detach:
+        raise typer.BadParameter("--detach needs the services; leave out --local.")
+    if local:
+        from backlane.cli.local_command import run_here
+
+        models = models_dir_of(models_dir, place)
+        run_here(request, out, home=place, models_dir=models, as_json=as_json)
+        return
+    from backlane.cli.remote_run import start_and_follow
+
+    code = start_and_follow(
+        addresses_of(home, operations=operations_address, backtests=backtests_address),
+        request,
+        out,
+        request_id=request_id,
+        detach=detach,
+        as_json=as_json,
+    )
+    raise typer.Exit(code)
+
+
+@app.command("validate")
+@takes_request
+def validate(
+    options: RequestOptions,
+    as_json: Json = False,
+    home: Home = None,
+    backtests_address: BacktestsAddress = None,
+) -> None:
+    """Check a request without running it, and say how big the run would be."""
+    from backlane.client.backtests import BacktestsClient
+
+    request = build_request(options, is_local=False)
+    address = addresses_of(home, backtests=backtests_address).backtests
+    with BacktestsClient(address) as client:
+        validated = client.validate(request)
+    if as_json:
+        document = validated.request.model_dump(mode="json", exclude_defaults=True)
+        print_json({"request": document, "bar_count": validated.bar_count})
+        return
+    settled = validated.request
+    say(f"{settled.model.resource_name} on {settled.symbol} {settled.timeframe}: it can run.")
+    say(f"It would read {plural(validated.bar_count, 'bar')}.")
+
+
+@app.command("result")
+def result(
+    name: OperationName,
+    out: Out = None,
+    as_json: Json = False,
+    home: Home = None,
+    backtests_address: BacktestsAddress = None,
+) -> None:
+    """Show what a finished run gave; with --out, fetch its files."""
+    from backlane.cli.remote_run import show_result
+    from backlane.client.backtests import BacktestsClient
+
+    _check_out(out)
+    with BacktestsClient(addresses_of(home, backtests=backtests_address).backtests) as client:
+        show_result(client, operation_name(name), out, as_json=as_json)
+
+
+def _check_out(out: Path | None) -> None:
+    """Refuses a folder with anything but a result in it, before there is a result to write."""
+    if out is None or not out.exists():
+        return
+    is_result = out.is_dir() and ((out / RESULT_MARK).exists() or not any(out.iterdir()))
+    if not is_result:
+        message = f"{out} is there and holds no result; nothing but a result is replaced."
+        raise InvalidRequestError(message, violations=(FieldViolation("--out", message),))

@@ -1,0 +1,35 @@
+"""`backlane version`: what runs here, for a report of a defect."""
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+import typer
+
+from backlane.cli.options import Json
+from backlane.cli.output import print_json, say
+
+app = typer.Typer(name="version", add_completion=False)
+
+PACKAGES = ("backlane", "grpcio", "protobuf", "numpy", "numba", "pandas", "pyarrow", "torch")
+
+
+def read_versions() -> dict[str, str]:
+    """Returns the installed versions, without importing anything; what is missing is left out."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+@app.command("version")
+def print_versions(as_json: Json = False) -> None:
+    """Print the versions of everything that runs."""
+    versions = read_versions()
+    if as_json:
+        print_json(versions)
+        return
+    for name in ("backlane", *sorted(versions.keys() - {"backlane"})):
+        say(f"{name:10} {versions[name]}")

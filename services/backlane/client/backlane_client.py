@@ -1,0 +1,64 @@
+"""The three clients in one: what most programs import.
+
+with Client() as backlane:
+    operation = backlane.backtests.run(request)
+    backlane.operations.wait(operation.name)
+    summary = backlane.backtests.get_result(operation.name)
+"""
+
+import asyncio
+from typing import Self
+
+from backlane.client.backtests import AsyncBacktestsClient, BacktestsClient
+from backlane.client.connection import Addresses
+from backlane.client.models import AsyncModelsClient, ModelsClient
+from backlane.client.operations import AsyncOperationsClient, OperationsClient
+
+
+class Client:
+    """Calls all three services from threads; connects with the first call to each.
+
+    Without addresses, those of the environment, or of what `backlane up` runs.
+    """
+
+    def __init__(self, addresses: Addresses | None = None) -> None:
+        self.addresses = addresses or Addresses.resolve()
+        self.models = ModelsClient(self.addresses.models)
+        self.operations = OperationsClient(self.addresses.operations)
+        self.backtests = BacktestsClient(self.addresses.backtests)
+
+    def close(self) -> None:
+        """Closes the connections to all three."""
+        self.models.close()
+        self.operations.close()
+        self.backtests.close()
+
+    def __enter__(self) -> Self:
+        """Returns itself."""
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        """Closes the connections to all three."""
+        self.close()
+
+
+class AsyncClient:
+    """Calls all three services from one event loop; otherwise as Client."""
+
+    def __init__(self, addresses: Addresses | None = None) -> None:
+        self.addresses = addresses or Addresses.resolve()
+        self.models = AsyncModelsClient(self.addresses.models)
+        self.operations = AsyncOperationsClient(self.addresses.operations)
+        self.backtests = AsyncBacktestsClient(self.addresses.backtests)
+
+    async def close(self) -> None:
+        """Closes the connections to all three."""
+        await asyncio.gather(self.models.close(), self.operations.close(), self.backtests.close())
+
+    async def __aenter__(self) -> Self:
+        """Returns itself."""
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        """Closes the connections to all three."""
+        await self.close()

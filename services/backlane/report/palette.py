@@ -1,0 +1,13 @@
+"""The colours of the figures; templates/page.css has the same."""
+
+INK = "#1b2430"
+MUTED = "#6b7585"
+RULE = "#e4e7ec"
+PAPER = "#ffffff"
+PRICE = "#98a2b3"
+PRICE_RANGE = "rgba(152, 162, 179, 0.22)"
+EQUITY = "#1f5f99"
+WON = "#0f7b63"
+LOST = "#b5472f"
+LOST_AREA = "rgba(181, 71, 47, 0.14)"
+FONT = "ui-sans-serif, system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', sans-serif"

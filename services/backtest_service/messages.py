@@ -1,0 +1,106 @@
+"""What a supervisor and its worker process say to each other over their socket.
+
+Each message is a pickle behind its length. Both ends are the same code of the same user, and the
+socket has no name: nobody else can speak on it.
+"""
+
+import pickle
+import struct
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from backlane.backtest.request import BacktestRequest
+from backlane.operations.operation import Payload
+
+FRAME_BYTES_MAX = 16 * 1024 * 1024
+"""Size of one message; the largest hold TRADES_PER_MESSAGE_MAX trades."""
+TRADES_PER_MESSAGE_MAX = 1_000
+
+_LENGTH = struct.Struct("!I")
+LENGTH_BYTES = _LENGTH.size
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSetup:
+    """The first message to a worker: where things are, and how much it may take."""
+
+    home: Path
+    models_address: str
+    memory_bytes_max: int
+    log_level: str
+    log_format: str
+
+
+@dataclass(frozen=True, slots=True)
+class StartRun:
+    """Asks a worker to run a request and to leave the result in `directory`."""
+
+    request: BacktestRequest
+    directory: Path
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerReady:
+    """A worker has imported what it needs, and waits."""
+
+
+@dataclass(frozen=True, slots=True)
+class EquityReached:
+    """The equity at the end of a slice of the simulation."""
+
+    bar_index: int
+    time_ns: int
+    equity: float
+
+
+@dataclass(frozen=True, slots=True)
+class SliceSimulated:
+    """Trades closed in a slice, serialized, in order; `reached` comes with the last of them."""
+
+    trades: tuple[bytes, ...]
+    reached: EquityReached | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunSucceeded:
+    """The result is in its directory; `result` is what the operation will carry."""
+
+    result: Payload
+
+
+@dataclass(frozen=True, slots=True)
+class RunFailed:
+    """The run ended with an error of backlane.errors, in parts."""
+
+    reason: str
+    message: str
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RunStopped:
+    """The run saw that it was to stop."""
+
+
+FromWorker = WorkerReady | SliceSimulated | RunSucceeded | RunFailed | RunStopped
+
+
+def pack(message: object) -> bytes:
+    """Returns the length and the bytes of a message; raises ValueError over FRAME_BYTES_MAX."""
+    content = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
+    if len(content) > FRAME_BYTES_MAX:
+        raise ValueError(f"{type(message).__name__} has {len(content)} bytes")
+    return _LENGTH.pack(len(content)) + content
+
+
+def content_length(header: bytes) -> int:
+    """Returns the length that a header announces; raises ValueError over FRAME_BYTES_MAX."""
+    length: int = _LENGTH.unpack(header)[0]
+    if length > FRAME_BYTES_MAX:
+        raise ValueError(f"a message of {length} bytes")
+    return length
+
+
+def unpack(content: bytes) -> object:
+    """Returns the message of bytes that the other end of the socket sent."""
+    return pickle.loads(content)  # noqa: S301 - from our own process: see the module

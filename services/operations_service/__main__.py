@@ -1,0 +1,10 @@
+"""Runs operations_service: `python -m operations_service`, or with --help to list its settings."""
+
+import sys
+
+from backlane.rpc.main import run
+from operations_service.app import build
+from operations_service.settings import OperationsServiceSettings
+
+if __name__ == "__main__":
+    sys.exit(run(OperationsServiceSettings, build))

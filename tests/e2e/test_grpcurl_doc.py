@@ -1,0 +1,97 @@
+"""docs/grpcurl.md is true: its commands run, one after the other, with reflection alone."""
+
+import base64
+import itertools
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.cli_services import ROOT, command_line_on_services
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+
+PAGE = ROOT / "docs" / "grpcurl.md"
+BIN = Path(sys.executable).parent
+DEFAULT_PORTS = {"operations": 7410, "models": 7411, "backtests": 7412}
+
+
+def _script() -> str:
+    return "\n".join(re.findall(r"^```sh\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE))
+
+
+def _documents(text: str) -> list[Any]:
+    """Every JSON document in a text, whatever lies between them."""
+    decoder, found, position = json.JSONDecoder(), [], 0
+    while (start := text.find("{", position)) >= 0:
+        document, position = decoder.raw_decode(text, start)
+        found.append(document)
+    return found
+
+
+@pytest.fixture(scope="module")
+def said(tmp_path_factory: pytest.TempPathFactory) -> str:
+    if not (BIN / "buf").exists():
+        pytest.skip(f"buf is not installed in {BIN}: make setup")
+    folder = tmp_path_factory.mktemp("grpcurl")
+    with command_line_on_services(folder) as cli:
+        assert cli.stack is not None
+        script = _script()
+        for name, port in DEFAULT_PORTS.items():
+            script = script.replace(f"127.0.0.1:{port}", cli.stack.addresses.of(name))
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", script],
+            cwd=folder,  # no protos here: what buf knows, it knows from reflection
+            env={
+                **os.environ,
+                "PATH": f"{BIN}:{os.environ['PATH']}",
+                "BUF_CACHE_DIR": str(folder / "buf"),
+            },
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_services_are_listed_and_well(said: str):
+    for service in (
+        "backlane.api.operations.v1.OperationsService",
+        "backlane.api.models.v1.ModelsService",
+        "backlane.api.backtest.v1.BacktestService",
+        "grpc.health.v1.Health",
+    ):
+        assert service in said.splitlines()
+    assert [each for each in _documents(said) if "status" in each] == [{"status": "SERVING"}] * 2
+
+
+def test_the_watch_tells_everything_to_the_end_without_a_gap(said: str):
+    messages = [each for each in _documents(said) if "phase" in each]
+    assert messages[0]["phase"] == "PHASE_SNAPSHOT"
+    live = [each for each in messages if each["phase"] == "PHASE_LIVE"]
+    for before, after in itertools.pairwise(live):
+        assert after["fromRevision"] == before["throughRevision"]
+    states = [
+        event["stateChanged"]["toState"]
+        for each in messages
+        for event in each.get("events", [])
+        if "stateChanged" in event
+    ]
+    snapshot = messages[0]["operations"][0]["state"]
+    assert [snapshot, *states][-1] == "STATE_SUCCEEDED"
+
+
+def test_the_result_comes_with_its_trades_and_files(said: str):
+    documents = _documents(said)
+    summary = next(each["result"] for each in documents if "result" in each)
+    trades = [trade for each in documents for trade in each.get("trades", [])]
+    metrics = {each["id"]: each.get("value") for each in summary["metrics"]}
+    assert len(trades) == metrics["total_trades"]
+    content = b"".join(base64.b64decode(each["content"]) for each in documents if "content" in each)
+    assert json.loads(content)["result_digest"] == summary["resultDigest"]

@@ -1,0 +1,1 @@
+"""Tests of backlane.operations and of what stands next to it."""
