@@ -17,13 +17,12 @@ from backlane.backtest.switches import Switches
 from backlane.backtest.window import Window
 from backlane.cycle.loop import Outputs
 from backlane.decisions.decision import DecisionReason
-from backlane.execution.order import OrderOutcome
+from backlane.execution.order import ExitReason, OrderOutcome
 from backlane.features.matrix import FeatureMatrix
 from backlane.market.bars import BarSeries
 from backlane.metrics.rules import Annualization
 from backlane.metrics.sample import HOUR_NS, Sample
 from backlane.metrics.summary import summarize
-from backlane.portfolio.position import ExitReason
 
 
 def assemble_run(

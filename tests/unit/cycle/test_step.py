@@ -6,15 +6,15 @@ from backlane.cycle.loop import Outputs, Slot, close_out, new_slot, run_until
 from backlane.cycle.state import new_state
 from backlane.decisions.decision import DecisionReason
 from backlane.execution.order import OrderOutcome
-from backlane.portfolio.position import ExitReason
+from backlane.execution.order import ExitReason
 
 from tests.builders import HOUR_NS, START_NS, make_bars, make_inputs, make_rules
 
 B, H, S = 1, 0, -1
 
 
-def simulate(bars, raw, *, cash=1000.0, finish=True, **rules):
-    inputs, outputs = make_inputs(bars, raw), Outputs.empty(len(bars))
+def simulate(bars, raw, *, cash=1000.0, fraction=0.25, finish=True, **rules):
+    inputs, outputs = make_inputs(bars, raw, fraction=fraction), Outputs.empty(len(bars))
     state, parameters = new_state(0, cash), make_rules(**rules)
     assert run_until(state, parameters, inputs, outputs, new_slot(), len(bars))
     if finish:
@@ -124,7 +124,7 @@ def test_separation_counts_from_the_fill_and_holds_back_the_exit() -> None:
     [
         ([B, B, H], {"position_awareness": 0}, OrderOutcome.DENIED_POSITION_OPEN),
         ([S, H, H], {"position_awareness": 0, "shorts": 0}, OrderOutcome.DENIED_SHORTS_OFF),
-        ([B, H, H], {"sizing_fraction": 0.001}, OrderOutcome.DENIED_QUANTITY_ZERO),
+        ([B, H, H], {"units": 1000}, OrderOutcome.DENIED_QUANTITY_ZERO),
     ],
 )
 def test_a_denied_order_is_counted_and_leaves_the_clock_alone(raw, rules, outcome) -> None:
