@@ -1,7 +1,7 @@
 """What a backtest must know of a model, without loading it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from backlane.features.strategy import Strategy
@@ -48,7 +48,9 @@ class ModelInfo:
 
     `model` and `version` are the two parts of its resource name. `digest` is `sha256:<hex>` over
     every file that is read. `architecture` is mlp, lstm or gru. `features` are the names of the
-    input columns, in order. `sequence_length` is 1 for an mlp. `created_at` is RFC 3339 or empty.
+    input columns, in order. `sequence_length` is 1 for an mlp. `created_at` is RFC 3339 in UTC
+    (`2026-01-01T00:00:00Z`) or empty. `normalization` has, by feature name, the numbers that scale
+    a raw input: min and max, or mean and std.
     """
 
     model: str
@@ -62,8 +64,30 @@ class ModelInfo:
     decisions: BundleDecisions
     runtime: Mapping[str, str]
     created_at: str = ""
+    normalization: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
         """Resource name, models/{model}/versions/{version}."""
         return f"models/{self.model}/versions/{self.version}"
+
+
+class ModelState(Enum):
+    """Where a bundle stands on a server."""
+
+    UNLOADED = "unloaded"  # known, not in memory
+    READY = "ready"  # in memory
+    FAILED = "failed"  # it cannot be described or loaded
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEntry:
+    """One bundle as a list shows it, by its resource name.
+
+    `info` is None when its files cannot even be described; `reason` says why it failed.
+    """
+
+    name: str
+    state: ModelState
+    info: ModelInfo | None = None
+    reason: str = ""

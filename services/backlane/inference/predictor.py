@@ -6,7 +6,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from backlane.errors import TensorMismatchError
 from backlane.inference.model_info import ModelInfo
+
+Rows = NDArray[np.float32]
 
 
 class Predictor(Protocol):
@@ -36,3 +39,25 @@ class Predictor(Protocol):
         Raises TensorMismatchError when the columns are not those of `info.features`.
         """
         ...
+
+
+def check_features(info: ModelInfo, features: Rows) -> None:
+    """Raises TensorMismatchError unless `features` is float32 of shape (rows, features)."""
+    expected = len(info.features)
+    if features.dtype == np.float32 and features.ndim == 2 and features.shape[1] == expected:
+        return
+    found = f"{features.dtype} of shape {features.shape}"
+    raise TensorMismatchError(
+        f"{info.name} takes float32 of shape (rows, {expected}): {_shown(info.features)}. "
+        f"It was given {found}.",
+        metadata={
+            "expected_features": str(expected),
+            "got_features": str(features.shape[1]) if features.ndim == 2 else "none",
+            "expected": f"float32 of shape (rows, {expected})",
+            "got": found,
+        },
+    )
+
+
+def _shown(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")

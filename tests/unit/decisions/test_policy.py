@@ -3,6 +3,7 @@
 import math
 
 import pytest
+
 from backlane.decisions.decision import Decision, DecisionReason
 from backlane.decisions.policy import decide
 

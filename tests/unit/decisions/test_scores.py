@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from backlane.decisions.decision import Decision, DecisionReason
 from backlane.decisions.scores import classification_scores, regression_scores
 
