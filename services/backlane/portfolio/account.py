@@ -26,7 +26,9 @@ def apply_fill(
     `cycle.state`), changed in place. With e = entry price, x = exit price, q = quantity:
 
     - entry: collateral = q e / leverage;  cash -= collateral + commission
-    - exit:  gross = side q (x - e);  cash += collateral + gross - commission - financing
+    - exit:  gross = side q (x - e);  cash += value at x - commission - financing
+
+    The value of a position is its collateral and its profit; see `position_value`.
 
     The caller guarantees that an order on the side of the position never comes here.
     """
@@ -40,7 +42,10 @@ def apply_fill(
         account.entry_price = price
         return 0.0
     gross = unrealized_pnl(account.side, account.quantity, account.entry_price, price)
-    account.cash += account.collateral + gross - commission - account.financing
+    value = position_value(
+        account.side, quantity, account.entry_price, account.collateral, price
+    )
+    account.cash += value - commission - account.financing
     account.collateral = 0.0
     account.side = _FLAT
     account.quantity = 0.0
@@ -55,16 +60,31 @@ def unrealized_pnl(side: int, quantity: float, entry_price: float, price: float)
 
 
 @compiled
+def position_value(
+    side: int, quantity: float, entry_price: float, collateral: float, price: float
+) -> float:
+    """Returns what closing the position at `price` gives back: its collateral and its profit.
+
+    A LONG is worth q p less what was borrowed for it, q e - collateral; a SHORT its collateral and
+    q (e - p). Written so that without leverage a LONG gives exactly q p, with nothing to round.
+    """
+    if side > 0:
+        return quantity * price - (quantity * entry_price - collateral)
+    return collateral + quantity * (entry_price - price)
+
+
+@compiled
 def mark_to_market(account: Record, price: float) -> float:
     """Returns the equity at `price`: cash + value of the position.
 
-    A position is worth its collateral and its profit, less the financing that it owes; without
-    leverage and financing that is q p for a LONG and q (2 e - p) for a SHORT.
+    The financing that the position owes is taken off its value.
     """
     equity: float = account.cash
     if account.side != _FLAT:
-        pnl = unrealized_pnl(account.side, account.quantity, account.entry_price, price)
-        equity = account.cash + (account.collateral + pnl - account.financing)
+        value = position_value(
+            account.side, account.quantity, account.entry_price, account.collateral, price
+        )
+        equity = account.cash + (value - account.financing)
     return equity
 
 

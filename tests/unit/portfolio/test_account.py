@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-
 from backlane.cycle.state import new_state
 from backlane.portfolio.account import (
     accrue_financing,

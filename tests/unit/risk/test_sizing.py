@@ -1,7 +1,18 @@
+import math
+
+import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backlane.risk.sizing import size
+from backlane.risk.sizing import entry_cost, size
+from backlane.risk.volatility import realized_volatility
+
+
+def ask(
+    cash, fraction, reference, price, rate=0.0, *, units=0.0, minimum=0.0, leverage=1.0, lot=1.0
+) -> float:
+    return size(cash, fraction, units, reference, price, rate, minimum, leverage, lot)
 
 
 def test_a_quarter_of_the_cash_in_whole_units() -> None:
