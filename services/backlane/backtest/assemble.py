@@ -141,6 +141,8 @@ def _sample(
         slippage=float(
             np.sum(np.abs(fills["price"] - fills["reference_price"]) * fills["quantity"])
         ),
+        financing=float(np.sum(trades["financing"])),
+        traded_value=float(np.sum(fills["price"] * fills["quantity"])),
         first_ns=first_ns,
         last_ns=last_ns,
     )

@@ -148,9 +148,7 @@ def _order(
         return
     state.order_count += 1
     if rules.fill_this_close:
-        execute(
-            state, rules, fills, trades, bar_index, time_ns, order, reason, fraction, close
-        )
+        execute(state, rules, fills, trades, bar_index, time_ns, order, reason, fraction, close)
     else:
         state.pending = order
         state.pending_reason = reason

@@ -42,9 +42,7 @@ def apply_fill(
         account.entry_price = price
         return 0.0
     gross = unrealized_pnl(account.side, account.quantity, account.entry_price, price)
-    value = position_value(
-        account.side, quantity, account.entry_price, account.collateral, price
-    )
+    value = position_value(account.side, quantity, account.entry_price, account.collateral, price)
     account.cash += value - commission - account.financing
     account.collateral = 0.0
     account.side = _FLAT

@@ -179,7 +179,9 @@ def test_a_stop_is_a_market_order_and_a_take_profit_is_not() -> None:
 
 def test_a_trailing_stop_follows_the_best_price_of_earlier_bars() -> None:
     bars = make_bars(
-        [100, 140, 150, 120], opens=[100, 100, 140, 150], highs=[100, 160, 152, 150],
+        [100, 140, 150, 120],
+        opens=[100, 100, 140, 150],
+        highs=[100, 160, 152, 150],
         lows=[100, 100, 140, 110],
     )
     _, out = simulate(bars, [B, H, H, H], trailing_stop=0.25)
