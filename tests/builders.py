@@ -4,10 +4,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
-
 from backlane.cycle.loop import Inputs
-from backlane.cycle.state import RULES_DTYPE
+from backlane.cycle.state import new_rules
 from backlane.decisions.decision import DecisionReason
 from backlane.features.names import feature_names
 from backlane.features.strategy import (
@@ -20,6 +18,7 @@ from backlane.features.strategy import (
 from backlane.inference.model_info import BundleDecisions, ModelHead, ModelInfo
 from backlane.market.bars import BarSeries
 from backlane.market.timeframe import Timeframe
+from numpy.typing import NDArray
 
 HOUR_NS = 3_600_000_000_000
 START_NS = 1_672_531_200_000_000_000  # 2023-01-01T00:00:00Z
@@ -58,12 +57,10 @@ def random_bars(seed: int, bar_count: int, *, timeframe: str = "1h") -> BarSerie
 
 def make_rules(**values: float) -> NDArray[np.void]:
     """Rules without costs or filters, in which everything is allowed; `values` override."""
-    rules = np.zeros(1, dtype=RULES_DTYPE)
+    rules = new_rules()
     defaults: dict[str, float] = {
-        "sizing_fraction": 0.25,
         "position_awareness": 1,
         "allow_short_from_flat": 1,
-        "shorts": 1,
         "extreme_excursions": 1,
     }
     for name, value in (defaults | values).items():
@@ -72,7 +69,10 @@ def make_rules(**values: float) -> NDArray[np.void]:
 
 
 def make_inputs(
-    bars: BarSeries, raw_decision: list[int] | NDArray[np.int8], confidence: float = 1.0
+    bars: BarSeries,
+    raw_decision: list[int] | NDArray[np.int8],
+    confidence: float = 1.0,
+    fraction: float = 0.25,
 ) -> Inputs:
     """Inputs of the loop with given raw decisions."""
     count = len(bars)
@@ -85,6 +85,7 @@ def make_inputs(
         np.array(raw_decision, dtype=np.int8),
         np.full(count, confidence),
         np.full(count, DecisionReason.MODEL_HOLD, dtype=np.int8),
+        np.full(count, fraction),
     )
 
 

@@ -19,6 +19,11 @@ def main() -> None:
             "fill_this_close": seed // 3,
             "extreme_excursions": seed % 2,
             "position_awareness": int(seed != 4),
+            "stop_loss": 0.004 * (seed % 2),
+            "take_profit": 0.006 * (seed // 3),
+            "trailing_stop": 0.005 * (seed % 3),
+            "max_holding_bars": 9 * (seed // 4),
+            "borrow_rate": 0.1,
         }
         setup = Setup({"seed": seed, "bar_count": 300, "rules": rules})
         state, out = setup.run()

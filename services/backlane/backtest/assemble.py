@@ -17,13 +17,12 @@ from backlane.backtest.switches import Switches
 from backlane.backtest.window import Window
 from backlane.cycle.loop import Outputs
 from backlane.decisions.decision import DecisionReason
-from backlane.execution.order import OrderOutcome
+from backlane.execution.order import ExitReason, OrderOutcome
 from backlane.features.matrix import FeatureMatrix
 from backlane.market.bars import BarSeries
 from backlane.metrics.rules import Annualization
 from backlane.metrics.sample import HOUR_NS, Sample
 from backlane.metrics.summary import summarize
-from backlane.portfolio.position import ExitReason
 
 
 def assemble_run(
@@ -142,6 +141,8 @@ def _sample(
         slippage=float(
             np.sum(np.abs(fills["price"] - fills["reference_price"]) * fills["quantity"])
         ),
+        financing=float(np.sum(trades["financing"])),
+        traded_value=float(np.sum(fills["price"] * fills["quantity"])),
         first_ns=first_ns,
         last_ns=last_ns,
     )

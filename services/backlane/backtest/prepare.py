@@ -10,6 +10,7 @@ from backlane.backtest.observer import RunObserver, raise_if_cancelled
 from backlane.backtest.request import BacktestRequest
 from backlane.backtest.rules import DecisionRules, decision_rules, rules_record
 from backlane.backtest.switches import NanFeatures, Switches
+from backlane.backtest.sizing import cash_fractions
 from backlane.backtest.window import Window, cut_window, first_simulated_index
 from backlane.cycle.loop import Inputs
 from backlane.decisions.decision import DecisionReason
@@ -78,6 +79,7 @@ def prepare(
         scores.raw_decision,
         scores.confidence,
         reason,
+        cash_fractions(request.sizing, base),
     )
     rules = rules_record(request, decisions, switches)
     return Prepared(info, switches, window, features, scores, decisions, rules, first, inputs)

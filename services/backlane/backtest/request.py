@@ -16,6 +16,7 @@ from backlane.backtest.switches import PROFILES, SWITCH_NAMES, EndDate, Switches
 from backlane.errors import FieldViolation, InvalidRequestError
 
 DAY_NS = 86_400_000_000_000
+DEFAULT_FRACTION = 0.25
 
 
 class _Record(BaseModel):
@@ -55,9 +56,76 @@ class DataChoice(_Record):
 
 
 class SizingChoice(_Record):
-    """How much to trade: `fraction` of the cash, in (0, 1]."""
+    """How much to trade: one of three rules, by default a quarter of the cash.
 
-    fraction: Annotated[float, Field(gt=0, le=1)] = 0.25
+    `fraction` of the cash, in (0, 1]; or `units`, all or nothing; or `target_volatility`, a yearly
+    volatility of the position as a fraction: the share of the cash is target / realized, at most 1,
+    the realized volatility being that of the last `volatility_period` returns.
+    """
+
+    fraction: Annotated[float, Field(gt=0, le=1)] | None = None
+    units: Annotated[float, Field(gt=0, le=1e12)] | None = None
+    target_volatility: Annotated[float, Field(gt=0, le=10)] | None = None
+    volatility_period: Annotated[int, Field(ge=2, le=10_000)] = 20
+
+    @model_validator(mode="after")
+    def _one_rule(self) -> Self:
+        rules = (self.fraction, self.units, self.target_volatility)
+        if sum(rule is not None for rule in rules) > 1:
+            raise ValueError("give one of fraction, units and target_volatility")
+        return self
+
+    @property
+    def cash_fraction(self) -> float:
+        """The share of the cash, where that is the rule; else 1."""
+        if self.units is not None or self.target_volatility is not None:
+            return 1.0
+        return DEFAULT_FRACTION if self.fraction is None else self.fraction
+
+
+class ExitChoice(_Record):
+    """Exits of a position beside the model's, each off unless given.
+
+    `stop_loss` and `take_profit` are distances from the entry price, `trailing_stop` from the best
+    price since, all as fractions; both a stop-loss and a take-profit make a bracket. After
+    `max_holding_bars` bars the position is closed as the model would close it.
+    """
+
+    stop_loss: Annotated[float, Field(gt=0, lt=1)] | None = None
+    take_profit: Annotated[float, Field(gt=0, le=100)] | None = None
+    trailing_stop: Annotated[float, Field(gt=0, lt=1)] | None = None
+    max_holding_bars: Annotated[int, Field(ge=1, le=10**9)] | None = None
+
+
+class CostChoice(_Record):
+    """Costs beside commission and slippage, each 0 unless given.
+
+    `spread_rate`: bid-ask spread as a fraction of the price; each side pays half.
+    `minimum_commission`: money, for each fill. `borrow_rate`: a year, of a short's value.
+    `overnight_rate_long`, `overnight_rate_short`: a year, charged by the night; < 0 is a credit.
+    """
+
+    spread_rate: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    minimum_commission: Annotated[float, Field(ge=0, le=1e12)] = 0.0
+    borrow_rate: Annotated[float, Field(ge=0, le=10)] = 0.0
+    overnight_rate_long: Annotated[float, Field(ge=-10, le=10)] = 0.0
+    overnight_rate_short: Annotated[float, Field(ge=-10, le=10)] = 0.0
+
+
+class MarginChoice(_Record):
+    """`leverage` >= 1: the value of a position over the collateral that it takes.
+
+    With leverage, a position is closed when its loss has eaten the collateral down to
+    `maintenance`, a fraction of it in [0, 1): the margin call.
+    """
+
+    leverage: Annotated[float, Field(ge=1, le=1000)] = 1.0
+    maintenance: Annotated[float, Field(ge=0, lt=1)] = 0.5
+
+    @property
+    def liquidation(self) -> float:
+        """Distance of the margin call from the entry price as a fraction; 0 without leverage."""
+        return (1 - self.maintenance) / self.leverage if self.leverage > 1 else 0.0
 
 
 class FilterChoice(_Record):
@@ -124,6 +192,10 @@ class BacktestRequest(_Record):
     commission_rate: Annotated[float, Field(ge=0, lt=1)] = 0.001
     slippage_rate: Annotated[float, Field(ge=0, lt=1)] = 0.0005
     sizing: SizingChoice = SizingChoice()
+    lot_size: Annotated[float, Field(gt=0, le=1e9)] = 1.0
+    exits: ExitChoice = ExitChoice()
+    costs: CostChoice = CostChoice()
+    margin: MarginChoice = MarginChoice()
     profile: str = "default"
     switches: dict[str, Any] = {}
     decisions: DecisionChoice = DecisionChoice()

@@ -6,9 +6,9 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from backlane.backtest.request import BacktestRequest
+from backlane.backtest.request import BacktestRequest, SizingChoice
 from backlane.backtest.switches import Excursions, FillTime, HoldingTime, Switches, TradeCommission
-from backlane.cycle.state import RULES_DTYPE
+from backlane.cycle.state import new_rules
 from backlane.errors import ModelNotTradableError
 from backlane.inference.model_info import BundleDecisions, ModelHead, ModelInfo
 
@@ -78,12 +78,17 @@ def rules_record(
     request: BacktestRequest, decisions: DecisionRules, switches: Switches
 ) -> NDArray[np.void]:
     """Returns the rules as the loop reads them: a RULES_DTYPE array of length 1."""
-    rules = np.zeros(1, dtype=RULES_DTYPE)
+    rules = new_rules()
+    for name, value in {**request.costs.model_dump(), **request.exits.model_dump()}.items():
+        rules[name] = value or 0
+    rules["units"] = request.sizing.units or 0.0
+    rules["lot_size"] = request.lot_size
+    rules["leverage"] = request.margin.leverage
+    rules["liquidation"] = request.margin.liquidation
     rules["confidence_threshold"] = decisions.confidence_threshold
     rules["min_separation_hours"] = decisions.min_signal_separation_hours
     rules["commission_rate"] = request.commission_rate
     rules["slippage_rate"] = request.slippage_rate
-    rules["sizing_fraction"] = request.sizing.fraction
     rules["position_awareness"] = decisions.position_awareness
     rules["allow_short_from_flat"] = decisions.allow_short_from_flat
     rules["shorts"] = switches.shorts
@@ -108,8 +113,23 @@ def effective_config(
         "initial_cash": request.initial_cash,
         "commission_rate": request.commission_rate,
         "slippage_rate": request.slippage_rate,
-        "sizing": {"fraction": request.sizing.fraction},
+        "sizing": _sizing(request.sizing),
+        "lot_size": request.lot_size,
+        "exits": request.exits.model_dump(),
+        "costs": request.costs.model_dump(),
+        "margin": request.margin.model_dump(),
         "profile": request.profile,
         "switches": named,
         "decisions": asdict(decisions),
     }
+
+
+def _sizing(sizing: SizingChoice) -> dict[str, float]:
+    if sizing.units is not None:
+        return {"units": sizing.units}
+    if sizing.target_volatility is not None:
+        return {
+            "target_volatility": sizing.target_volatility,
+            "volatility_period": sizing.volatility_period,
+        }
+    return {"fraction": sizing.cash_fraction}

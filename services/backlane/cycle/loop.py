@@ -6,9 +6,10 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from backlane.cycle.step import close_position, step
+from backlane.cycle.positions import close_position
+from backlane.cycle.step import step
 from backlane.jit import compiled
-from backlane.portfolio.position import ExitReason
+from backlane.execution.order import ExitReason
 from backlane.portfolio.trade import FILL_DTYPE, TRADE_DTYPE
 
 _END_OF_DATA = int(ExitReason.END_OF_DATA)
@@ -47,6 +48,7 @@ class Inputs:
     raw_decision: NDArray[np.int8]
     confidence: NDArray[np.float64]
     score_reason: NDArray[np.int8]
+    fraction: NDArray[np.float64]
 
 
 @dataclass(slots=True, eq=False)
@@ -95,6 +97,7 @@ def _loop(
     raw_decision: NDArray[np.int8],
     confidence: NDArray[np.float64],
     score_reason: NDArray[np.int8],
+    fraction: NDArray[np.float64],
     decisions: NDArray[np.int8],
     reasons: NDArray[np.int8],
     equities: NDArray[np.float64],
@@ -107,8 +110,9 @@ def _loop(
 ) -> bool:
     """Simulates until bar `stop`; returns whether it stopped for want of room for records."""
     state, rules = states[0], all_rules[0]
-    # One bar makes at most two fills and one trade: one at the open, one at the close.
-    last_trade, last_fill = len(trades) - 2, len(fills) - 3
+    # One bar makes at most three fills (one at the open, one within, one at the close), and with
+    # them two trades.
+    last_trade, last_fill = len(trades) - 3, len(fills) - 4
     index = state.next_index
     is_full = False
     while index < stop and slot[_CANCEL] == 0.0:
@@ -129,6 +133,7 @@ def _loop(
             raw_decision[index],
             confidence[index],
             score_reason[index],
+            fraction[index],
         )
         decisions[index] = decision
         reasons[index] = reason
@@ -181,6 +186,7 @@ def run_until(
         inputs.raw_decision,
         inputs.confidence,
         inputs.score_reason,
+        inputs.fraction,
         outputs.decision,
         outputs.reason,
         outputs.equity,

@@ -20,6 +20,8 @@ STATE_DTYPE = np.dtype(
             ("fill_count", "<i8"),
             # account
             ("cash", "<f8"),
+            ("collateral", "<f8"),
+            ("financing", "<f8"),
             ("quantity", "<f8"),
             ("entry_price", "<f8"),
             ("entry_commission", "<f8"),
@@ -29,9 +31,13 @@ STATE_DTYPE = np.dtype(
             ("entry_time_ns", "<i8"),
             ("entry_index", "<i8"),
             ("last_mark_ns", "<i8"),
+            ("last_mark_price", "<f8"),
+            ("best_price", "<f8"),
             ("side", "<i8"),  # sign of the position
             # orders
             ("pending", "<i8"),  # Decision to fill at the next open, HOLD for none
+            ("pending_reason", "<i8"),  # ExitReason, should it close a position
+            ("pending_fraction", "<f8"),
             ("last_fill_ns", "<i8"),
             ("has_filled", "<i8"),
             # the latest equity, for whoever looks on
@@ -52,7 +58,19 @@ RULES_DTYPE = np.dtype(
             ("min_separation_hours", "<f8"),
             ("commission_rate", "<f8"),
             ("slippage_rate", "<f8"),
-            ("sizing_fraction", "<f8"),
+            ("spread_rate", "<f8"),
+            ("minimum_commission", "<f8"),
+            ("borrow_rate", "<f8"),
+            ("overnight_rate_long", "<f8"),
+            ("overnight_rate_short", "<f8"),
+            ("units", "<f8"),
+            ("lot_size", "<f8"),
+            ("leverage", "<f8"),
+            ("stop_loss", "<f8"),
+            ("take_profit", "<f8"),
+            ("trailing_stop", "<f8"),
+            ("liquidation", "<f8"),
+            ("max_holding_bars", "<i8"),
             ("position_awareness", "<i8"),
             ("allow_short_from_flat", "<i8"),
             ("shorts", "<i8"),
@@ -73,3 +91,12 @@ def new_state(first_index: int, initial_cash: float) -> NDArray[np.void]:
     state["cash"] = initial_cash
     state["equity"] = initial_cash
     return state
+
+
+def new_rules() -> NDArray[np.void]:
+    """Returns rules of length 1 in which nothing costs anything and nothing is limited."""
+    rules = np.zeros(1, dtype=RULES_DTYPE)
+    rules["leverage"] = 1.0
+    rules["lot_size"] = 1.0
+    rules["shorts"] = 1
+    return rules

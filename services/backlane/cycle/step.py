@@ -1,11 +1,12 @@
-"""One trading cycle on one bar: fill what is pending, decide, order, mark.
+"""One trading cycle on one bar: fill what is pending, protect, decide, order, mark.
 
 The order of acts is the meaning of a backtest (docs/fill-assumptions.md):
 
 1. an order decided on the bar before fills at this bar's open;
-2. the decision at this bar's close sees the position after that fill;
-3. under `this_close`, what was decided fills at this very close;
-4. the position is marked at this close: that is the bar's equity.
+2. stops and take-profits are hit, or not, between this bar's open and close;
+3. the decision at this bar's close sees the position after that;
+4. under `this_close`, what was decided fills at this very close;
+5. the position is marked at this close: that is the bar's equity.
 
 The batch loop calls `step` compiled; a session that is fed bar by bar calls the same function.
 """
@@ -15,142 +16,31 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from backlane.cycle.positions import (
+    charge_holding,
+    close_position,
+    include_price,
+    open_position,
+)
 from backlane.decisions.decision import Decision, DecisionReason
 from backlane.decisions.policy import decide
-from backlane.execution.fill_price import fill_price
-from backlane.execution.order import OrderOutcome
+from backlane.execution.order import ExitReason, OrderOutcome
+from backlane.execution.protection import NO_EXIT, protective_exit, stop_level
 from backlane.jit import Record, compiled
-from backlane.portfolio.account import apply_fill, mark_to_market, unrealized_pnl
-from backlane.portfolio.position import ExitReason, PositionSide
-from backlane.risk.sizing import size
+from backlane.portfolio.account import mark_to_market
+from backlane.portfolio.position import PositionSide
 
 _HOLD, _BUY = int(Decision.HOLD), int(Decision.BUY)
 _FLAT, _SHORT = int(PositionSide.FLAT), int(PositionSide.SHORT)
 _NO_FEATURES = int(DecisionReason.NO_FEATURES)
 _MODEL_HOLD = int(DecisionReason.MODEL_HOLD)
 _FILLED = int(OrderOutcome.FILLED)
-_QUANTITY_ZERO = int(OrderOutcome.DENIED_QUANTITY_ZERO)
 _POSITION_OPEN = int(OrderOutcome.DENIED_POSITION_OPEN)
 _SHORTS_OFF = int(OrderOutcome.DENIED_SHORTS_OFF)
 _DECISION = int(ExitReason.DECISION)
+_TIME_EXIT = int(ExitReason.TIME_EXIT)
 _NS_PER_S = 1_000_000_000
 _S_PER_H = 3600.0
-
-
-@compiled
-def include_price(state: Record, price: float) -> None:
-    """Widens the excursions of the open position to its unrealized profit at `price`."""
-    pnl = unrealized_pnl(state.side, state.quantity, state.entry_price, price)
-    if pnl > state.mfe:
-        state.mfe = pnl
-    if pnl < state.mae:
-        state.mae = pnl
-
-
-@compiled
-def _record_fill(
-    state: Record,
-    fill: Record,
-    bar_index: int,
-    time_ns: int,
-    is_buy: bool,
-    is_entry: int,
-    quantity: float,
-    reference_price: float,
-    price: float,
-    commission: float,
-) -> None:
-    fill.bar_index = bar_index
-    fill.time_ns = time_ns
-    fill.is_buy = is_buy
-    fill.is_entry = is_entry
-    fill.quantity = quantity
-    fill.reference_price = reference_price
-    fill.price = price
-    fill.commission = commission
-    fill.cash_after = state.cash
-    state.fill_count += 1
-
-
-@compiled
-def open_position(
-    state: Record,
-    rules: Record,
-    fills: NDArray[np.void],
-    bar_index: int,
-    time_ns: int,
-    is_buy: bool,
-    reference_price: float,
-) -> int:
-    """Sizes and fills an entry; returns the OrderOutcome."""
-    price = fill_price(reference_price, is_buy, rules.slippage_rate)
-    quantity = size(
-        state.cash, rules.sizing_fraction, reference_price, price, rules.commission_rate
-    )
-    if quantity <= 0.0:
-        return _QUANTITY_ZERO
-    commission = price * quantity * rules.commission_rate
-    apply_fill(state, is_buy, quantity, price, commission)
-    state.entry_commission = commission
-    state.entry_slippage = abs(price - reference_price) * quantity
-    state.entry_time_ns = time_ns
-    state.entry_index = bar_index
-    state.last_mark_ns = time_ns
-    state.mae = 0.0
-    state.mfe = 0.0
-    fill = fills[state.fill_count]
-    _record_fill(
-        state, fill, bar_index, time_ns, is_buy, 1, quantity, reference_price, price, commission
-    )
-    return _FILLED
-
-
-@compiled
-def close_position(
-    state: Record,
-    rules: Record,
-    fills: NDArray[np.void],
-    trades: NDArray[np.void],
-    bar_index: int,
-    time_ns: int,
-    reference_price: float,
-    exit_reason: int,
-) -> None:
-    """Fills the exit of the whole position and records the trade."""
-    is_buy = state.side == _SHORT
-    price = fill_price(reference_price, is_buy, rules.slippage_rate)
-    if rules.extreme_excursions:
-        include_price(state, price)
-    quantity = state.quantity
-    commission = price * quantity * rules.commission_rate
-    slippage = abs(price - reference_price) * quantity
-    trade = trades[state.trade_count]
-    trade.number = state.trade_count + 1
-    trade.entry_time_ns = state.entry_time_ns
-    trade.exit_time_ns = time_ns
-    trade.holding_end_ns = state.last_mark_ns if rules.holding_until_last_mark else time_ns
-    trade.entry_index = state.entry_index
-    trade.exit_index = bar_index
-    trade.side = state.side
-    trade.exit_reason = exit_reason
-    trade.quantity = quantity
-    trade.entry_price = state.entry_price
-    trade.exit_price = price
-    trade.mae = state.mae
-    trade.mfe = state.mfe
-    trade.gross_pnl = apply_fill(state, is_buy, quantity, price, commission)
-    if rules.exit_leg_costs:
-        trade.commission = commission
-        trade.slippage = slippage
-    else:
-        trade.commission = state.entry_commission + commission
-        trade.slippage = state.entry_slippage + slippage
-    trade.net_pnl = trade.gross_pnl - trade.commission
-    state.trade_count += 1
-    fill = fills[state.fill_count]
-    _record_fill(
-        state, fill, bar_index, time_ns, is_buy, 0, quantity, reference_price, price, commission
-    )
 
 
 @compiled
@@ -162,6 +52,8 @@ def execute(
     bar_index: int,
     time_ns: int,
     decision: int,
+    exit_reason: int,
+    fraction: float,
     reference_price: float,
 ) -> None:
     """Executes an order at a reference price, or counts why it was denied.
@@ -175,17 +67,51 @@ def execute(
             outcome = _SHORTS_OFF
         else:
             outcome = open_position(
-                state, rules, fills, bar_index, time_ns, is_buy, reference_price
+                state, rules, fills, bar_index, time_ns, is_buy, reference_price, fraction
             )
     elif is_buy == (state.side == _SHORT):
-        close_position(state, rules, fills, trades, bar_index, time_ns, reference_price, _DECISION)
+        close_position(
+            state, rules, fills, trades, bar_index, time_ns, reference_price, exit_reason
+        )
         outcome = _FILLED
     else:
         outcome = _POSITION_OPEN
     state.outcome_counts[outcome] += 1
-    if outcome == _FILLED:
-        state.last_fill_ns = time_ns
-        state.has_filled = 1
+
+
+@compiled
+def protect(
+    state: Record,
+    rules: Record,
+    fills: NDArray[np.void],
+    trades: NDArray[np.void],
+    bar_index: int,
+    time_ns: int,
+    open_price: float,
+    high: float,
+    low: float,
+) -> None:
+    """Closes the open position where a stop or its take-profit was hit within the bar."""
+    stop_reason, stop = stop_level(
+        state.side,
+        state.entry_price,
+        state.best_price,
+        rules.stop_loss,
+        rules.trailing_stop,
+        rules.liquidation,
+    )
+    target = math.nan
+    if rules.take_profit > 0.0:
+        target = state.entry_price * (1.0 + state.side * rules.take_profit)
+    reason, price = protective_exit(
+        state.side, open_price, high, low, stop_reason, stop, target, rules.spread_rate
+    )
+    if reason != NO_EXIT:
+        close_position(state, rules, fills, trades, bar_index, time_ns, price, reason)
+        return
+    best = high if state.side > 0 else low
+    if state.side * (best - state.best_price) > 0.0:
+        state.best_price = best
 
 
 @compiled
@@ -195,6 +121,52 @@ def hours_since_fill(state: Record, time_ns: int) -> float:
         return math.inf
     hours: float = (time_ns - state.last_fill_ns) / _NS_PER_S / _S_PER_H
     return hours
+
+
+@compiled
+def _order(
+    state: Record,
+    rules: Record,
+    fills: NDArray[np.void],
+    trades: NDArray[np.void],
+    bar_index: int,
+    time_ns: int,
+    decision: int,
+    fraction: float,
+    close: float,
+) -> None:
+    """Orders what was decided; and, when the time of the position is up, its exit."""
+    order, reason = decision, _DECISION
+    is_time_up = (
+        state.side != _FLAT
+        and rules.max_holding_bars > 0
+        and bar_index - state.entry_index + 1 >= rules.max_holding_bars
+    )
+    if is_time_up and decision != -state.side:
+        order, reason = -state.side, _TIME_EXIT
+    if order == _HOLD:
+        return
+    state.order_count += 1
+    if rules.fill_this_close:
+        execute(state, rules, fills, trades, bar_index, time_ns, order, reason, fraction, close)
+    else:
+        state.pending = order
+        state.pending_reason = reason
+        state.pending_fraction = fraction
+
+
+@compiled
+def _mark(state: Record, rules: Record, time_ns: int, close: float, was_held: bool) -> float:
+    if state.side != _FLAT:
+        if not (was_held and rules.extreme_excursions):
+            include_price(state, close)
+        state.last_mark_ns = time_ns
+        state.last_mark_price = close
+    equity = mark_to_market(state, close)
+    if rules.short_equity_with_commission and state.side == _SHORT:
+        equity += state.entry_commission
+    state.equity = equity
+    return equity
 
 
 @compiled
@@ -212,15 +184,32 @@ def step(
     raw_decision: int,
     confidence: float,
     score_reason: int,
+    fraction: float,
 ) -> tuple[int, int, float]:
     """Runs one cycle on one bar; returns (decision, reason, equity at the close).
 
     The equity is NaN for a bar without features (reason NO_FEATURES), which is not marked.
-    `score_reason` says why the raw decision is HOLD when the model itself did not say so.
+    `score_reason` says why the raw decision is HOLD when the model itself did not say so;
+    `fraction` of the cash is what an entry decided on this bar may take.
     """
+    if state.side != _FLAT:
+        charge_holding(state, rules, time_ns)
     if state.pending != _HOLD:
-        execute(state, rules, fills, trades, bar_index, time_ns, state.pending, open_price)
+        execute(
+            state,
+            rules,
+            fills,
+            trades,
+            bar_index,
+            time_ns,
+            state.pending,
+            state.pending_reason,
+            state.pending_fraction,
+            open_price,
+        )
         state.pending = _HOLD
+    if state.side != _FLAT:
+        protect(state, rules, fills, trades, bar_index, time_ns, open_price, high, low)
     if score_reason == _NO_FEATURES:
         state.reason_counts[_NO_FEATURES] += 1
         return _HOLD, _NO_FEATURES, math.nan
@@ -239,23 +228,9 @@ def step(
         reason = score_reason
     state.reason_counts[reason] += 1
 
-    held_through_bar = state.side != _FLAT
-    if held_through_bar and rules.extreme_excursions:
+    was_held = state.side != _FLAT
+    if was_held and rules.extreme_excursions:
         include_price(state, high)
         include_price(state, low)
-    if decision != _HOLD:
-        state.order_count += 1
-        if rules.fill_this_close:
-            execute(state, rules, fills, trades, bar_index, time_ns, decision, close)
-        else:
-            state.pending = decision
-
-    if state.side != _FLAT:
-        if not (held_through_bar and rules.extreme_excursions):
-            include_price(state, close)
-        state.last_mark_ns = time_ns
-    equity = mark_to_market(state, close)
-    if rules.short_equity_with_commission and state.side == _SHORT:
-        equity += state.entry_commission
-    state.equity = equity
-    return decision, reason, equity
+    _order(state, rules, fills, trades, bar_index, time_ns, decision, fraction, close)
+    return decision, reason, _mark(state, rules, time_ns, close, was_held)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from backlane.metrics.rules import Annualization, MaxDrawdownMoney, SortinoDeviation
 from backlane.metrics.sample import (
+    DAY_NS,
     DAYS_PER_YEAR,
     MIN_ANNUALIZED_DAYS,
     Sample,
@@ -136,6 +137,27 @@ def recovery_factor(sample: Sample) -> float:
     if drawdown <= 0:
         raise UndefinedMetricError("there is no drawdown")
     return total_return(sample) / drawdown
+
+
+def longest_drawdown_days(sample: Sample) -> float:
+    """Returns the longest time from a peak to the close that regains it, or to the end, in days."""
+    if len(sample.equity) == 0:
+        raise UndefinedMetricError("no bar was simulated")
+    peak = np.maximum.accumulate(np.concatenate(([sample.initial_cash], sample.equity)))[1:]
+    at_peak = np.flatnonzero(sample.equity >= peak)
+    # before the first bar there is the initial cash, a peak at the first bar's time
+    marks = np.concatenate(([0], at_peak, [len(sample.equity) - 1]))
+    return float(np.max(np.diff(sample.time_ns[marks])) / DAY_NS)
+
+
+def turnover(sample: Sample) -> float:
+    """Returns the value traded in a year over the mean equity."""
+    if len(sample.equity) == 0 or sample.years <= 0:
+        raise UndefinedMetricError("the run has no length")
+    mean = float(np.mean(sample.equity))
+    if mean <= 0:
+        raise UndefinedMetricError("the mean equity is not positive")
+    return sample.traded_value / mean / sample.years
 
 
 def exposure_time(sample: Sample) -> float:
@@ -284,6 +306,14 @@ METRICS: tuple[MetricDefinition, ...] = (
         recovery_factor,
     ),
     MetricDefinition(
+        "longest_drawdown_days",
+        "Longest drawdown",
+        "days",
+        "longest time from a peak to the close that regains it, or to the end",
+        _ACCOUNTING,
+        longest_drawdown_days,
+    ),
+    MetricDefinition(
         "exposure_time",
         "Exposure time",
         "fraction",
@@ -421,5 +451,32 @@ METRICS: tuple[MetricDefinition, ...] = (
         _ACCOUNTING,
         lambda sample: sample.slippage,
         "trades",
+    ),
+    MetricDefinition(
+        "total_financing",
+        "Financing paid",
+        "money",
+        "sum of the financing of every trade",
+        _ACCOUNTING,
+        lambda sample: sample.financing,
+        "trades",
+    ),
+    MetricDefinition(
+        "total_costs",
+        "All costs",
+        "money",
+        "total_commission + total_slippage + total_financing",
+        _ACCOUNTING,
+        lambda sample: sample.commission + sample.slippage + sample.financing,
+        "trades",
+    ),
+    MetricDefinition(
+        "turnover",
+        "Turnover",
+        "ratio",
+        "sum of price * quantity of every fill / mean(E) / years",
+        _ACCOUNTING,
+        turnover,
+        is_annualized=True,
     ),
 )

@@ -1,7 +1,8 @@
 """The account: the only place where money moves.
 
-A short position is fully collateralised: its entry sets the value of the position aside, out of
-the cash, and the exit gives it back with the profit or loss. So cash never holds borrowed money.
+Every position is collateralised: its entry sets the value of the position, divided by the leverage,
+aside out of the cash, and the exit gives it back with the profit or loss. Without leverage, cash
+never holds borrowed money.
 """
 
 from backlane.jit import Record, compiled
@@ -12,31 +13,38 @@ _FLAT, _LONG, _SHORT = int(PositionSide.FLAT), int(PositionSide.LONG), int(Posit
 
 @compiled
 def apply_fill(
-    account: Record, is_buy: bool, quantity: float, price: float, commission: float
+    account: Record,
+    is_buy: bool,
+    quantity: float,
+    price: float,
+    commission: float,
+    leverage: float,
 ) -> float:
     """Books a fill: opens a position when FLAT, else closes all of it. Returns the gross profit.
 
-    `account` is a record with cash, side, quantity and entry_price (see `cycle.state`), changed in
-    place. With e = entry price, x = exit price, q = quantity, all at fill prices:
+    `account` is a record with cash, collateral, financing, side, quantity and entry_price (see
+    `cycle.state`), changed in place. With e = entry price, x = exit price, q = quantity:
 
-    - entry, either side: cash -= e q + commission
-    - exit of a LONG:  gross = (x - e) q;  cash += x q - commission
-    - exit of a SHORT: gross = (e - x) q;  cash += e q + gross - commission
+    - entry: collateral = q e / leverage;  cash -= collateral + commission
+    - exit:  gross = side q (x - e);  cash += value at x - commission - financing
+
+    The value of a position is its collateral and its profit; see `position_value`.
 
     The caller guarantees that an order on the side of the position never comes here.
     """
     if account.side == _FLAT:
-        account.cash -= price * quantity + commission
+        collateral = price * quantity / leverage
+        account.cash -= collateral + commission
+        account.collateral = collateral
+        account.financing = 0.0
         account.side = _LONG if is_buy else _SHORT
         account.quantity = quantity
         account.entry_price = price
         return 0.0
-    if account.side == _LONG:
-        gross: float = (price - account.entry_price) * quantity
-        account.cash += price * quantity - commission
-    else:
-        gross = (account.entry_price - price) * quantity
-        account.cash += account.entry_price * quantity + gross - commission
+    gross = unrealized_pnl(account.side, account.quantity, account.entry_price, price)
+    value = position_value(account.side, quantity, account.entry_price, account.collateral, price)
+    account.cash += value - commission - account.financing
+    account.collateral = 0.0
     account.side = _FLAT
     account.quantity = 0.0
     account.entry_price = 0.0
@@ -45,21 +53,59 @@ def apply_fill(
 
 @compiled
 def unrealized_pnl(side: int, quantity: float, entry_price: float, price: float) -> float:
-    """Returns the profit of the open position at `price`, before any commission; 0 when FLAT."""
+    """Returns the profit of the open position at `price`, before any cost; 0 when FLAT."""
     return side * quantity * (price - entry_price)
+
+
+@compiled
+def position_value(
+    side: int, quantity: float, entry_price: float, collateral: float, price: float
+) -> float:
+    """Returns what closing the position at `price` gives back: its collateral and its profit.
+
+    A LONG is worth q p less what was borrowed for it, q e - collateral; a SHORT its collateral and
+    q (e - p). Written so that without leverage a LONG gives exactly q p, with nothing to round.
+    """
+    if side > 0:
+        return quantity * price - (quantity * entry_price - collateral)
+    return collateral + quantity * (entry_price - price)
 
 
 @compiled
 def mark_to_market(account: Record, price: float) -> float:
     """Returns the equity at `price`: cash + value of the position.
 
-    A LONG is worth q p; a SHORT is worth its collateral and its profit, q e + q (e - p).
+    The financing that the position owes is taken off its value.
     """
-    value: float = 0.0
-    if account.side == _LONG:
-        value = account.quantity * price
-    elif account.side == _SHORT:
-        collateral = account.quantity * account.entry_price
-        value = collateral + account.quantity * (account.entry_price - price)
-    equity: float = account.cash + value
+    equity: float = account.cash
+    if account.side != _FLAT:
+        value = position_value(
+            account.side, account.quantity, account.entry_price, account.collateral, price
+        )
+        equity = account.cash + (value - account.financing)
     return equity
+
+
+@compiled
+def accrue_financing(
+    account: Record,
+    price: float,
+    elapsed_ns: int,
+    nights: int,
+    borrow_rate: float,
+    overnight_rate_long: float,
+    overnight_rate_short: float,
+) -> None:
+    """Adds what holding the position has cost since it was last marked, owed until the exit.
+
+    `price` is the last mark. A SHORT pays `borrow_rate` a year of 365 days on its value, by the
+    time elapsed; every position pays its overnight rate, a 365th of it for each midnight (UTC)
+    that it is held over. Negative overnight rates are a credit.
+    """
+    value = account.quantity * price
+    if account.side == _SHORT:
+        years = elapsed_ns / 86_400_000_000_000.0 / 365.0
+        account.financing += value * borrow_rate * years
+        account.financing += value * overnight_rate_short / 365.0 * nights
+    else:
+        account.financing += value * overnight_rate_long / 365.0 * nights

@@ -1,4 +1,4 @@
-"""The side of a position, and why one is closed."""
+"""The side of a position."""
 
 from enum import IntEnum
 
@@ -9,10 +9,3 @@ class PositionSide(IntEnum):
     SHORT = -1
     FLAT = 0
     LONG = 1
-
-
-class ExitReason(IntEnum):
-    """Why a trade was closed. Numbers are stored in results: never reuse one."""
-
-    DECISION = 1
-    END_OF_DATA = 2

@@ -23,6 +23,7 @@ TRADE_DTYPE = np.dtype(
             ("net_pnl", "<f8"),
             ("commission", "<f8"),
             ("slippage", "<f8"),
+            ("financing", "<f8"),
             ("mae", "<f8"),
             ("mfe", "<f8"),
         ],
@@ -38,6 +39,7 @@ FILL_DTYPE = np.dtype(
             ("time_ns", "<i8"),
             ("is_buy", "<i8"),
             ("is_entry", "<i8"),
+            ("exit_reason", "<i8"),
             ("quantity", "<f8"),
             ("reference_price", "<f8"),
             ("price", "<f8"),
@@ -67,3 +69,4 @@ class Trade:
     exit_reason: int
     mae: float
     mfe: float
+    financing: float = 0.0

@@ -29,7 +29,8 @@ from numpy.typing import NDArray
 from backlane.backtest.funnel import explain_no_trades
 from backlane.backtest.result import BacktestRun
 from backlane.decisions.decision import Decision, DecisionReason
-from backlane.portfolio.position import ExitReason, PositionSide
+from backlane.execution.order import ExitReason
+from backlane.portfolio.position import PositionSide
 
 RESULT_FORMAT = "backlane.result.v1"
 RESULT_FILES = (
@@ -129,7 +130,7 @@ def trades_table(run: BacktestRun) -> pa.Table:
     for name in ("commission", "slippage"):
         columns[name] = np.ascontiguousarray(trades[name])
     columns["exit_reason"] = pa.array(reasons, pa.string())
-    for name in ("mae", "mfe"):
+    for name in ("mae", "mfe", "financing"):
         columns[name] = np.ascontiguousarray(trades[name])
     return pa.table(columns)
 

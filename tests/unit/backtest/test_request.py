@@ -16,7 +16,7 @@ def test_the_least_request_has_stated_defaults() -> None:
         0.001,
         0.0005,
     )
-    assert request.sizing.fraction == 0.25
+    assert request.sizing.cash_fraction == 0.25
     assert request.resolved_switches() == PROFILES["default"]
     assert request.model.resource_name == "models/rsi"
 

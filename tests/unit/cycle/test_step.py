@@ -2,19 +2,19 @@
 
 import numpy as np
 import pytest
-
 from backlane.cycle.loop import Outputs, Slot, close_out, new_slot, run_until
 from backlane.cycle.state import new_state
 from backlane.decisions.decision import DecisionReason
 from backlane.execution.order import OrderOutcome
-from backlane.portfolio.position import ExitReason
+from backlane.execution.order import ExitReason
+
 from tests.builders import HOUR_NS, START_NS, make_bars, make_inputs, make_rules
 
 B, H, S = 1, 0, -1
 
 
-def simulate(bars, raw, *, cash=1000.0, finish=True, **rules):
-    inputs, outputs = make_inputs(bars, raw), Outputs.empty(len(bars))
+def simulate(bars, raw, *, cash=1000.0, fraction=0.25, finish=True, **rules):
+    inputs, outputs = make_inputs(bars, raw, fraction=fraction), Outputs.empty(len(bars))
     state, parameters = new_state(0, cash), make_rules(**rules)
     assert run_until(state, parameters, inputs, outputs, new_slot(), len(bars))
     if finish:
@@ -124,7 +124,7 @@ def test_separation_counts_from_the_fill_and_holds_back_the_exit() -> None:
     [
         ([B, B, H], {"position_awareness": 0}, OrderOutcome.DENIED_POSITION_OPEN),
         ([S, H, H], {"position_awareness": 0, "shorts": 0}, OrderOutcome.DENIED_SHORTS_OFF),
-        ([B, H, H], {"sizing_fraction": 0.001}, OrderOutcome.DENIED_QUANTITY_ZERO),
+        ([B, H, H], {"units": 1000}, OrderOutcome.DENIED_QUANTITY_ZERO),
     ],
 )
 def test_a_denied_order_is_counted_and_leaves_the_clock_alone(raw, rules, outcome) -> None:
@@ -153,3 +153,72 @@ def test_more_trades_than_there_was_room_for_at_first() -> None:
     assert run_until(state, make_rules(allow_short_from_flat=0), inputs, outputs, new_slot(), count)
     assert state["trade_count"][0] == 2499
     assert list(outputs.trades["number"][:3]) == [1, 2, 3]
+
+
+def test_a_stop_loss_closes_within_the_bar_and_starts_the_separation() -> None:
+    bars = make_bars([100, 100, 80, 80], opens=[100, 100, 100, 80], lows=[100, 100, 70, 80])
+    _, out = simulate(bars, [B, H, B, H], stop_loss=0.25, min_separation_hours=1)
+    # long 2 units at 100, stopped at 75 in bar 2: loses 50
+    trade = out.trades[0]
+    assert (trade.exit_reason, trade.exit_price, trade.exit_index) == (ExitReason.STOP_LOSS, 75, 2)
+    assert out.equity[2] == 950
+    assert out.reason[2] == DecisionReason.MIN_SEPARATION
+
+
+def test_a_stop_is_a_market_order_and_a_take_profit_is_not() -> None:
+    bars = make_bars([100, 100, 150], opens=[100, 100, 100], highs=[100, 100, 300], lows=[100] * 3)
+    _, out = simulate(bars, [B, H, H], take_profit=0.5, slippage_rate=0.25)
+    # entry at 125, target 187.5, filled without slippage
+    assert out.trades[0].exit_price == 187.5
+    assert out.trades[0].exit_reason == ExitReason.TAKE_PROFIT
+    falling = make_bars([100, 100, 50], opens=[100, 100, 100], lows=[100, 100, 40])
+    _, out = simulate(falling, [B, H, H], stop_loss=0.5, slippage_rate=0.25)
+    # entry at 125, stop 62.5, sold at 62.5 x 0.75
+    assert out.trades[0].exit_price == 46.875
+
+
+def test_a_trailing_stop_follows_the_best_price_of_earlier_bars() -> None:
+    bars = make_bars(
+        [100, 140, 150, 120],
+        opens=[100, 100, 140, 150],
+        highs=[100, 160, 152, 150],
+        lows=[100, 100, 140, 110],
+    )
+    _, out = simulate(bars, [B, H, H, H], trailing_stop=0.25)
+    # best 160 after bar 1: the stop lies at 120, not hit by 140, hit by 110 in bar 3
+    assert out.trades[0].exit_reason == ExitReason.TRAILING_STOP
+    assert out.trades[0].exit_price == 120
+    assert out.trades[0].exit_index == 3
+
+
+def test_the_entry_bar_counts_for_a_stop() -> None:
+    bars = make_bars([100, 90], opens=[100, 100], lows=[100, 70])
+    _, out = simulate(bars, [B, H], stop_loss=0.25)
+    assert (out.trades[0].entry_index, out.trades[0].exit_index) == (1, 1)
+
+
+def test_a_position_is_closed_after_its_time() -> None:
+    _, out = simulate(make_bars([10] * 6), [B, H, H, H, H, H], max_holding_bars=3)
+    # filled at bar 1; bars 1, 2, 3 are held; the exit ordered at the close of 3 fills at 4
+    assert out.trades[0].exit_reason == ExitReason.TIME_EXIT
+    assert out.trades[0].exit_index == 4
+
+
+def test_a_margin_call_closes_before_the_collateral_is_gone() -> None:
+    bars = make_bars([100, 100, 90], opens=[100, 100, 100], lows=[100, 100, 80])
+    # leverage 4, maintenance half of the collateral: called at a loss of 1/8 of the entry price
+    _, out = simulate(bars, [B, H, H], leverage=4, liquidation=0.125, fraction=1.0)
+    # 1,000 x 4 / 100 = 40 units; 12.5 lost on each
+    assert out.trades[0].exit_reason == ExitReason.MARGIN_CALL
+    assert out.trades[0].net_pnl == -500
+    assert out.equity[2] == 500
+
+
+def test_holding_over_a_weekend_is_charged_by_the_night() -> None:
+    bars = make_bars([73, 73, 73, 73], timeframe="1d")
+    _, out = simulate(bars, [B, H, S, H], overnight_rate_long=0.365, fraction=0.73)
+    # 10 units worth 730 over two midnights: 730 x 0.365 / 365 x 2 = 1.46
+    assert out.trades[0].financing == pytest.approx(1.46, rel=1e-12)
+    assert out.trades[0].net_pnl == pytest.approx(-1.46, rel=1e-12)
+    # owed until the exit, but inside the equity night by night
+    assert list(out.equity) == pytest.approx([1000, 1000, 999.27, 998.54], rel=1e-12)

@@ -36,6 +36,8 @@ def sample(equity, *, net_pnl=(), rules=DEFAULT, span=YEAR, cash=100.0, hours=No
         holding_hours=np.array(hours or [1.0] * len(net_pnl)),
         commission=3.0,
         slippage=4.0,
+        financing=5.0,
+        traded_value=430.0,
         first_ns=0,
         last_ns=span,
     )
@@ -65,6 +67,8 @@ def test_equity_metrics_by_hand() -> None:
     # downside deviation: sqrt((0 + 0.1^2 + 0) / 3)
     assert found["sortino_ratio"] == pytest.approx(2 * mean / np.sqrt(0.01 / 3), rel=1e-12)
     assert found["exposure_time"] == 0.5
+    # 430 traded in a year, mean equity (100 + 110 + 99 + 121) / 4 = 107.5
+    assert found["turnover"] == 4
 
 
 def test_trade_metrics_by_hand() -> None:
@@ -78,6 +82,7 @@ def test_trade_metrics_by_hand() -> None:
     assert found["avg_holding_period"] == 3.25
     assert (found["avg_win_holding_period"], found["avg_loss_holding_period"]) == (4, 4)
     assert (found["total_commission"], found["total_slippage"]) == (3, 4)
+    assert (found["total_financing"], found["total_costs"]) == (5, 12)
 
 
 def test_a_loss_at_once_is_a_drawdown_from_the_initial_cash() -> None:
@@ -139,3 +144,18 @@ def test_every_metric_is_defined_once() -> None:
     identifiers = [definition.id for definition in METRICS]
     assert len(set(identifiers)) == len(identifiers)
     assert all(definition.formula and definition.source for definition in METRICS)
+
+
+@pytest.mark.parametrize(
+    ("equity", "days"),
+    [
+        ([101, 102, 103], 1),  # a new peak at every close, a day apart
+        ([101, 90, 95, 101, 102], 3),  # regained at the fourth close, three days after the first
+        ([101, 90, 95, 99], 3),  # never regained: until the end
+        ([99, 98, 97], 2),  # the initial cash is a peak at the first bar
+    ],
+)
+def test_longest_drawdown_by_hand(equity, days) -> None:
+    given = sample(equity)
+    given.time_ns[:] = np.arange(len(equity)) * DAY_NS
+    assert values(given)["longest_drawdown_days"] == days
