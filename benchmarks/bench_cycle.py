@@ -3,7 +3,7 @@
 import numpy as np
 
 from backlane.cycle.loop import Inputs, Outputs, new_slot, run_until
-from backlane.cycle.state import RULES_DTYPE, new_state
+from backlane.cycle.state import new_rules, new_state
 from backlane.decisions.decision import DecisionReason
 from benchmarks.timing import Row, paired_medians
 
@@ -24,13 +24,14 @@ def make_inputs(seed: int = 1) -> Inputs:
         rng.choice(np.array([-1, 0, 1], dtype=np.int8), BARS, p=[0.1, 0.8, 0.1]),
         rng.uniform(0.3, 1.0, BARS),
         np.full(BARS, DecisionReason.MODEL_HOLD, dtype=np.int8),
+        np.full(BARS, 0.25),
     )
 
 
 def run() -> list[Row]:
     """Returns the loop with everything on, and the copy."""
     inputs = make_inputs()
-    rules = np.zeros(1, dtype=RULES_DTYPE)
+    rules = new_rules()
     values = {
         "confidence_threshold": 0.5,
         "min_separation_hours": 0.5,
@@ -39,7 +40,6 @@ def run() -> list[Row]:
         "shorts": 1,
         "commission_rate": 1e-5,
         "slippage_rate": 1e-5,
-        "sizing_fraction": 0.25,
         "extreme_excursions": 1,
     }
     for name, value in values.items():

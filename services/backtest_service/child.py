@@ -20,14 +20,14 @@ from backlane.backtest.summarize import summarize_run
 from backlane.backtest.summary import ResultSummary
 from backlane.backtest.window import cut_window
 from backlane.client.models import ModelsClient
-from backlane.cycle.loop import Inputs, Outputs, close_out, new_slot, run_until
-from backlane.cycle.state import RULES_DTYPE, new_state
+from backlane.cycle.loop import warm_up
 from backlane.errors import BacklaneError, CancelledRunError, InternalError, OutOfMemoryError
+from backlane.execution.order import ExitReason
 from backlane.inference.model_info import ModelInfo
 from backlane.market.bars import BarSeries
 from backlane.market.timeframe import Timeframe
 from backlane.operations.limits import TRADES_PER_OPERATION_MAX
-from backlane.portfolio.position import ExitReason, PositionSide
+from backlane.portfolio.position import PositionSide
 from backlane.portfolio.records import TradeRecord
 from backlane.rpc.log import configure_logging
 from backlane.sources.catalog import Catalog
@@ -102,6 +102,7 @@ def _record(trade: np.void) -> TradeRecord:
         exit_reason=ExitReason(int(trade["exit_reason"])),
         mae=float(trade["mae"]),
         mfe=float(trade["mfe"]),
+        financing=float(trade["financing"]),
     )
 
 
@@ -189,19 +190,6 @@ def _limit_memory(bytes_max: int) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     soft = bytes_max if hard == resource.RLIM_INFINITY else min(bytes_max, hard)
     resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
-
-
-def warm_up() -> None:
-    """Compiles the loop, or loads it compiled, before the first run has to wait for it."""
-    state, slot = new_state(0, 1.0), new_slot()
-    prices, codes = np.ones(2), np.zeros(2, np.int8)
-    times = np.arange(2, dtype=np.int64)
-    inputs = Inputs(times, prices, prices, prices, prices, codes, prices, codes)
-    outputs = Outputs.empty(2)
-    rules = np.zeros(1, RULES_DTYPE)
-    run_until(state, rules, inputs, outputs, slot, 2)
-    state["side"] = 1
-    close_out(state, rules, inputs, outputs)
 
 
 def main(link_fd: int, board_fd: int, parent_pid: int) -> None:

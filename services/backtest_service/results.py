@@ -16,8 +16,9 @@ from backlane.errors import (
     OperationNotTerminalError,
     ResultNotFoundError,
 )
+from backlane.execution.order import ExitReason
 from backlane.operations.operation import Operation, State
-from backlane.portfolio.position import ExitReason, PositionSide
+from backlane.portfolio.position import PositionSide
 from backlane.portfolio.records import EquityPoint, TradeRecord
 from backlane.sources.results import RESULT_FILES
 from backlane.wire.backtest import result_from_payload
@@ -31,7 +32,7 @@ CHUNK_BYTES = 1024 * 1024
 _TIME = pa.timestamp("ns", "UTC")
 _NUMBERS = (
     *("quantity", "entry_price", "exit_price", "gross_pnl", "net_pnl", "commission", "slippage"),
-    *("mae", "mfe", "equity", "cash", "position"),
+    *("mae", "mfe", "financing", "equity", "cash", "position"),
 )
 # Types are told, not guessed: a first block of whole numbers says nothing about the next.
 _CONVERT = pyarrow.csv.ConvertOptions(

@@ -14,16 +14,8 @@ from backlane.errors import LimitExceededError, ResumeTokenCompactedError, Store
 from backlane.operations.commands import Succeeded, TelemetryBatch
 from backlane.operations.events import MetricPoint
 from backlane.operations.selection import Selection
-from backlane.testing.contracts.operation_store import (
-    EVERYTHING,
-    RESULT,
-    TERMS,
-    OpenStore,
-    OperationStoreContract,
-    log,
-    request,
-    running,
-)
+from backlane.testing.contracts.operation_store import OpenStore, OperationStoreContract
+from backlane.testing.operations import EVERYTHING, RESULT, TERMS, log, request, running
 from operations_service import queries, writer
 from operations_service.store import SqliteOperationStore
 

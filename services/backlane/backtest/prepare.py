@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from backlane.backtest.observer import RunObserver, raise_if_cancelled
 from backlane.backtest.request import BacktestRequest
 from backlane.backtest.rules import DecisionRules, decision_rules, rules_record
-from backlane.backtest.switches import NanFeatures, Switches
 from backlane.backtest.sizing import cash_fractions
+from backlane.backtest.switches import NanFeatures, Switches
 from backlane.backtest.window import Window, cut_window, first_simulated_index
 from backlane.cycle.loop import Inputs
 from backlane.decisions.decision import DecisionReason

@@ -68,6 +68,14 @@ class SizingChoice(_Record):
     target_volatility: Annotated[float, Field(gt=0, le=10)] | None = None
     volatility_period: Annotated[int, Field(ge=2, le=10_000)] = 20
 
+    @model_validator(mode="before")
+    @classmethod
+    def _default_rule(cls, content: Any) -> Any:
+        rules = ("fraction", "units", "target_volatility")
+        if not isinstance(content, dict) or any(content.get(rule) is not None for rule in rules):
+            return content
+        return {**content, "fraction": DEFAULT_FRACTION}
+
     @model_validator(mode="after")
     def _one_rule(self) -> Self:
         rules = (self.fraction, self.units, self.target_volatility)
@@ -78,9 +86,7 @@ class SizingChoice(_Record):
     @property
     def cash_fraction(self) -> float:
         """The share of the cash, where that is the rule; else 1."""
-        if self.units is not None or self.target_volatility is not None:
-            return 1.0
-        return DEFAULT_FRACTION if self.fraction is None else self.fraction
+        return 1.0 if self.fraction is None else self.fraction
 
 
 class ExitChoice(_Record):

@@ -63,7 +63,7 @@ class LineDisplay:
         say_aside(describe(status, self._pace))
 
     def note(self, text: str) -> None:
-        """Writes the line."""
+        """Writes the line, on stderr."""
         say_aside(text)
 
     def __enter__(self) -> Self:
@@ -96,7 +96,7 @@ class BarDisplay:
         self._task: TaskID = self._progress.add_task("waiting", total=None, reading="")
 
     def show(self, status: RunStatus) -> None:
-        """Draws the reading."""
+        """Draws the reading in place of the last one."""
         self._pace.observe(status)
         self._progress.update(
             self._task,

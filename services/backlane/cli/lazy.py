@@ -6,6 +6,8 @@ from typing import Any, ClassVar, NamedTuple
 import typer
 from typer.core import TyperGroup
 
+_COMPLETION_OPTIONS = ("install_completion", "show_completion")
+
 
 class LazyCommand(NamedTuple):
     """A command's module, which has a typer app called `app`, and its line in the help."""
@@ -29,10 +31,10 @@ class LazyGroup(TyperGroup):
 
 
 def _load(lazy: LazyCommand) -> Any:
-    app: typer.Typer = import_module(lazy.module).app
+    command = typer.main.get_command(import_module(lazy.module).app)
     # The options that install shell completion belong to the root alone.
-    is_group = len(app.registered_commands) > 1
-    return typer.main.get_group(app) if is_group else typer.main.get_command(app)
+    command.params = [each for each in command.params if each.name not in _COMPLETION_OPTIONS]
+    return command
 
 
 def add_lazy_commands(app: typer.Typer, commands: dict[str, LazyCommand]) -> None:

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from backlane.backtest.request import BacktestRequest
+from backlane.backtest.summarize import summarize_run
 from backlane.cli.display import new_display
-from backlane.cli.local_run import run_local, summarize_run
+from backlane.cli.local_run import run_local
 from backlane.cli.outcome import outcome_document, print_outcome
 from backlane.cli.output import print_json, say_aside
 from backlane.sources.results import write_result

@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backlane.backtest.engine import run_backtest
-from backlane.backtest.request import BacktestRequest, ModelChoice
+from backlane.backtest.request import BacktestRequest
 from backlane.backtest.result import BacktestRun
-from backlane.backtest.summary import MetricSummary, ProvenanceSummary, ResultSummary
 from backlane.cli.display import Display
 from backlane.cli.status import RunStatus
 from backlane.cli.version import read_versions
@@ -162,34 +161,6 @@ class LocalRun:
                 series = self._catalog.load(request.symbol, timeframe, expected_digest=expected)
             bars[label] = series
         return bars
-
-
-def summarize_run(run: BacktestRun) -> ResultSummary:
-    """Returns the summary of a run that happened here, as GetBacktestResult gives it of another."""
-    provenance, request = run.provenance, run.request
-    model = request.model
-    if model.path is None:
-        model = ModelChoice(name=run.model.model, version=run.model.version)
-    return ResultSummary(
-        result_digest=provenance.result_digest,
-        metrics=tuple(
-            MetricSummary(
-                each.id, each.value, each.undefined_reason, each.annualization, each.sample_count
-            )
-            for each in run.metrics
-        ),
-        funnel=run.funnel,
-        provenance=ProvenanceSummary(
-            dict(provenance.dataset_digests),
-            provenance.model_digest,
-            provenance.config_digest,
-            provenance.order_digest,
-            dict(provenance.versions),
-        ),
-        request=request.model_copy(update={"model": model, "timeframe": run.bars.timeframe.label}),
-        first_bar_ns=int(run.bars.open_time_ns[0]),
-        last_bar_ns=int(run.bars.open_time_ns[-1]),
-    )
 
 
 def _show(run: LocalRun, display: Display) -> None:

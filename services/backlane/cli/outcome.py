@@ -25,19 +25,28 @@ _FRACTIONS = frozenset(
 )
 _COUNTS = frozenset({"total_trades", "winning_trades", "losing_trades"})
 _RATIOS = frozenset(
-    {"sharpe_ratio", "sortino_ratio", "calmar_ratio", "recovery_factor", "profit_factor"}
+    {
+        "sharpe_ratio",
+        "sortino_ratio",
+        "calmar_ratio",
+        "recovery_factor",
+        "profit_factor",
+        "turnover",
+    }
 )
 
 
 def unit_of(metric_id: str) -> str:
-    """Returns fraction, count, ratio, hours or money, as backlane.metrics.definitions has it."""
+    """Returns fraction, count, ratio, hours, days or money, as the definitions have it."""
     if metric_id in _FRACTIONS:
         return "fraction"
     if metric_id in _COUNTS:
         return "count"
     if metric_id in _RATIOS:
         return "ratio"
-    return "hours" if metric_id.endswith("_holding_period") else "money"
+    if metric_id.endswith("_holding_period"):
+        return "hours"
+    return "days" if metric_id.endswith("_days") else "money"
 
 
 def format_metric(metric: "MetricSummary") -> str:
@@ -53,6 +62,8 @@ def format_metric(metric: "MetricSummary") -> str:
             return f"{metric.value:,.3f}"
         case "hours":
             return f"{metric.value:,.1f} h"
+        case "days":
+            return f"{metric.value:,.1f} days"
         case _:
             return f"{metric.value:,.2f}"
 

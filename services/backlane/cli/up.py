@@ -12,7 +12,7 @@ from backlane.cli.output import is_terminal, print_json, print_table, say, say_a
 from backlane.cli.places import home_of, models_dir_of
 from backlane.cli.service_process import ServiceProcess
 
-app = typer.Typer(name="up", add_completion=False)
+app = typer.Typer(name="up")
 
 FIRST_PORT = 7410
 LOG_LEVELS = ("debug", "info", "warning", "error")

@@ -8,7 +8,7 @@ import typer
 from backlane.cli.options import Json
 from backlane.cli.output import print_json, say
 
-app = typer.Typer(name="version", add_completion=False)
+app = typer.Typer(name="version")
 
 PACKAGES = ("backlane", "grpcio", "protobuf", "numpy", "numba", "pandas", "pyarrow", "torch")
 

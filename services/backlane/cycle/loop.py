@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backlane.cycle.positions import close_position
+from backlane.cycle.state import new_rules, new_state
 from backlane.cycle.step import step
-from backlane.jit import compiled
 from backlane.execution.order import ExitReason
+from backlane.jit import compiled
 from backlane.portfolio.trade import FILL_DTYPE, TRADE_DTYPE
 
 _END_OF_DATA = int(ExitReason.END_OF_DATA)
@@ -216,3 +217,15 @@ def close_out(
         state, rules, outputs.fills, outputs.trades, last, inputs.time_ns[last], inputs.close[last]
     )
     return True
+
+
+def warm_up() -> None:
+    """Compiles everything, or loads it compiled, before the first run has to wait for it."""
+    state, rules = new_state(0, 1.0), new_rules()
+    prices, codes = np.ones(2), np.zeros(2, np.int8)
+    times = np.arange(2, dtype=np.int64)
+    inputs = Inputs(times, prices, prices, prices, prices, codes, prices, codes, prices)
+    outputs = Outputs.empty(2)
+    run_until(state, rules, inputs, outputs, new_slot(), 2)
+    state["side"] = 1
+    close_out(state, rules, inputs, outputs)

@@ -10,8 +10,8 @@ In our favour: a take-profit whose price is passed by the open fills at the open
 
 import math
 
-from backlane.jit import compiled
 from backlane.execution.order import ExitReason
+from backlane.jit import compiled
 
 NO_EXIT = 0
 _STOP_LOSS = int(ExitReason.STOP_LOSS)

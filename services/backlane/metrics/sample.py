@@ -25,9 +25,10 @@ class Sample:
     """One run, as metrics see it.
 
     `equity` is float64 of shape (points,), at the closes of the marked bars; `time_ns` are their
-    open times. `traded_value` is the sum of price x quantity over all fills. `net_pnl` and `holding_hours` have one value for each closed trade. `first_ns` and
-    `last_ns` bound the run: the open of the first bar and the close of the last, or, where a year
-    is 252 bars, what was asked for (None when nothing was).
+    open times. `net_pnl` and `holding_hours` have one value for each closed trade. `traded_value`
+    is the sum of price x quantity over all fills. `first_ns` and `last_ns` bound the run: the open
+    of the first bar and the close of the last, or, where a year is 252 bars, what was asked for
+    (None when nothing was).
     """
 
     rules: MetricRules

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from backlane.portfolio.position import ExitReason, PositionSide
+from backlane.execution.order import ExitReason
+from backlane.portfolio.position import PositionSide
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class TradeRecord:
     exit_reason: ExitReason
     mae: float
     mfe: float
+    financing: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,5 @@
 """Trades and fills as the loop records them: flat records of fixed size."""
 
-from dataclasses import dataclass
-
 import numpy as np
 
 TRADE_DTYPE = np.dtype(
@@ -49,24 +47,3 @@ FILL_DTYPE = np.dtype(
     )
 )
 """One execution. `reference_price` is before slippage, `price` after."""
-
-
-@dataclass(frozen=True, slots=True)
-class Trade:
-    """One closed round trip, for those who read results. Times are UTC nanoseconds."""
-
-    number: int
-    entry_time_ns: int
-    exit_time_ns: int
-    side: int
-    quantity: float
-    entry_price: float
-    exit_price: float
-    gross_pnl: float
-    net_pnl: float
-    commission: float
-    slippage: float
-    exit_reason: int
-    mae: float
-    mfe: float
-    financing: float = 0.0

@@ -235,6 +235,7 @@ TRADE_COLUMNS: Mapping[str, str] = {
     "gross": "number",
     "commission": "number",
     "slippage": "number",
+    "financing": "number",
     "net": "number",
     "MAE": "number",
     "MFE": "number",
@@ -243,19 +244,27 @@ TRADE_COLUMNS: Mapping[str, str] = {
 """The columns of the trade table, and how each is sorted."""
 
 
+def trade_columns(result: "ResultFrames") -> dict[str, str]:
+    """Returns TRADE_COLUMNS; the financing is left out where none was paid."""
+    has_financing = _has_financing(result)
+    return {n: kind for n, kind in TRADE_COLUMNS.items() if n != "financing" or has_financing}
+
+
+def _has_financing(result: "ResultFrames") -> bool:
+    trades = result.trades
+    return "financing" in trades and bool((trades["financing"] != 0).any())
+
+
 def trade_rows(result: "ResultFrames") -> list[list[Cell]]:
-    """Returns the first TRADE_ROWS_MAX trades, in the order of TRADE_COLUMNS."""
+    """Returns the first TRADE_ROWS_MAX trades, in the order of `trade_columns`."""
     trades = result.trades.head(TRADE_ROWS_MAX)
+    amount_names = ["gross_pnl", "commission", "slippage"]
+    amount_names += ["financing"] if _has_financing(result) else []
     decimals = price_decimals(trades[["entry_price", "exit_price"]].to_numpy().ravel())
     rows = []
     for position, trade in enumerate(trades.itertuples(), start=1):
         exit_reason = str(trade.exit_reason)
-        amounts = [
-            _amount(value, 2)
-            for value in (trade.gross_pnl, trade.commission, trade.slippage, trade.net_pnl)
-        ]
         tone = "won" if trade.net_pnl > 0 else "lost"
-        amounts[-1] = Cell(amounts[-1].text, amounts[-1].key, tone)
         rows.append(
             [
                 Cell(f"{position:,}", str(position)),
@@ -265,7 +274,8 @@ def trade_rows(result: "ResultFrames") -> list[list[Cell]]:
                 Cell(quantity(trade.quantity), repr(trade.quantity)),
                 _amount(trade.entry_price, decimals),
                 _amount(trade.exit_price, decimals),
-                *amounts,
+                *(_amount(getattr(trade, name), 2) for name in amount_names),
+                _amount(trade.net_pnl, 2, tone),
                 _amount(trade.mae, 2),
                 _amount(trade.mfe, 2),
                 Cell(
@@ -280,8 +290,8 @@ def _time(value: Any) -> Cell:
     return Cell(timestamp(value), timestamp(value))
 
 
-def _amount(value: float, decimals: int) -> Cell:
-    return Cell(number(value, decimals), repr(float(value)))
+def _amount(value: float, decimals: int, tone: str = "") -> Cell:
+    return Cell(number(value, decimals), repr(float(value)), tone)
 
 
 def assumptions(config: Mapping[str, Any]) -> dict[str, list[Fact]]:
@@ -308,6 +318,12 @@ def _fact(key: str, value: Any) -> Fact:
     return Fact(short(name), short(_value_text(name, value)), CONFIG_TEXTS.get(key, ""), is_unusual)
 
 
+_FRACTIONS = (
+    *("fraction", "target_volatility", "stop_loss", "take_profit", "trailing_stop"),
+    *("maintenance", "confidence_threshold", "edge"),
+)
+
+
 def _value_text(name: str, value: Any) -> str:
     if value is None:
         return "not set"
@@ -316,9 +332,9 @@ def _value_text(name: str, value: Any) -> str:
     if isinstance(value, int) and name.endswith("_ns"):
         return f"{time_ns(value)} UTC"
     if isinstance(value, float):
-        is_rate = name.endswith("_rate") or name in ("fraction", "edge", "confidence_threshold")
         text = f"{value:,.10g}"
-        return f"{text} ({100 * value:.6g}%)" if is_rate else text
+        is_fraction = "_rate" in name or name in _FRACTIONS
+        return f"{text} ({100 * value:.6g}%)" if is_fraction else text
     if isinstance(value, int | str):
         return str(value)
     return json.dumps(value, sort_keys=True)

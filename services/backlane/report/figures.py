@@ -63,7 +63,6 @@ def overview_figure(result: "ResultFrames") -> go.Figure:
             "y": 1.0,
             "yanchor": "bottom",
             "traceorder": "normal",
-            "itemsizing": "constant",
         },
     )
     return figure

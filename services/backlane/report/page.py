@@ -95,7 +95,7 @@ def _sections(result: "ResultFrames") -> dict[str, Any]:
         "months": content.months(result),
         "stages": content.stages(document.funnel),
         "metric_groups": content.metric_groups(result),
-        "trade_columns": content.TRADE_COLUMNS,
+        "trade_columns": content.trade_columns(result),
         "trade_rows": content.trade_rows(result),
         "trade_rows_max": content.TRADE_ROWS_MAX,
         "fill_sentence": content.fill_sentence(result),

@@ -62,7 +62,7 @@ def read_table(directory: Path, name: str) -> pa.Table:
     try:
         if path.suffix == ".csv":
             options = pyarrow.csv.ConvertOptions(column_types=dict(COLUMNS[name]))
-            table = pyarrow.csv.read_csv(path, convert_options=options)
+            table = _widened(pyarrow.csv.read_csv(path, convert_options=options))
         else:
             table = pq.read_table(path)
         return typed_table(table, name)
@@ -78,6 +78,15 @@ def typed_table(table: pa.Table, name: str) -> pa.Table:
         index = table.column_names.index(column)
         if table.schema.types[index] != kind:
             table = table.set_column(index, column, table.column(column).cast(kind))
+    return table
+
+
+def _widened(table: pa.Table) -> pa.Table:
+    """Integers become float64: CSV writes 0.0 as 0, so it cannot tell them apart."""
+    for index, kind in enumerate(table.schema.types):
+        if pa.types.is_integer(kind):
+            name = table.column_names[index]
+            table = table.set_column(index, name, table.column(index).cast(pa.float64()))
     return table
 
 

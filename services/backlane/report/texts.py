@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 
 from backlane.decisions.decision import DecisionReason
-from backlane.execution.order import OrderOutcome
-from backlane.portfolio.position import ExitReason
+from backlane.execution.order import ExitReason, OrderOutcome
 
 STAGE_TEXTS: Mapping[str, str] = {
     "bars": "bars that were asked for",
@@ -30,7 +29,7 @@ _DECISIONS: Mapping[DecisionReason, str] = {
 }
 _OUTCOMES: Mapping[OrderOutcome, str] = {
     OrderOutcome.FILLED: "filled",
-    OrderOutcome.DENIED_QUANTITY_ZERO: "the cash buys less than one unit",
+    OrderOutcome.DENIED_QUANTITY_ZERO: "the cash buys less than one lot, or too few units",
     OrderOutcome.DENIED_POSITION_OPEN: "BUY while LONG, or SELL while SHORT",
     OrderOutcome.DENIED_SHORTS_OFF: "SELL while FLAT in a profile without shorts",
     OrderOutcome.EXPIRED_LAST_BAR: "decided on the last bar: there is no next open",
@@ -42,10 +41,16 @@ REASON_TEXTS: Mapping[str, str] = {
 }
 """Why a bar, a decision or an order went no further."""
 
-EXIT_TEXTS: Mapping[str, str] = {
-    ExitReason.DECISION.name: "a decision closed it",
-    ExitReason.END_OF_DATA.name: "closed at the last close, because the bars end",
+_EXITS: Mapping[ExitReason, str] = {
+    ExitReason.DECISION: "a decision closed it",
+    ExitReason.END_OF_DATA: "closed at the last close, because the bars end",
+    ExitReason.STOP_LOSS: "the price reached the stop-loss",
+    ExitReason.TAKE_PROFIT: "the price reached the take-profit",
+    ExitReason.TRAILING_STOP: "the price fell back from its best by the trailing stop",
+    ExitReason.TIME_EXIT: "held for as many bars as it may be",
+    ExitReason.MARGIN_CALL: "the loss ate the collateral down to the maintenance",
 }
+EXIT_TEXTS: Mapping[str, str] = {reason.name: text for reason, text in _EXITS.items()}
 """Why a trade was closed."""
 
 FILL_TEXTS: Mapping[str, str] = {
@@ -66,6 +71,21 @@ CONFIG_TEXTS: Mapping[str, str] = {
     "commission_rate": "fraction of a fill's value, paid at entry and exit",
     "slippage_rate": "fraction by which each fill's price is worse than the bar's",
     "sizing.fraction": "fraction of the cash that an entry uses",
+    "sizing.units": "units of an entry, all or nothing",
+    "sizing.target_volatility": "yearly volatility that a position aims at, as a fraction",
+    "sizing.volatility_period": "returns that the realized volatility is read from",
+    "lot_size": "quantities are whole multiples of it",
+    "exits.stop_loss": "distance from the entry price, as a fraction",
+    "exits.take_profit": "distance from the entry price, as a fraction",
+    "exits.trailing_stop": "distance from the best price since the entry, as a fraction",
+    "exits.max_holding_bars": "bars after which a position is closed",
+    "costs.spread_rate": "bid-ask spread as a fraction of the price; each side pays half",
+    "costs.minimum_commission": "least commission of a fill, in money",
+    "costs.borrow_rate": "a year, of a short's value",
+    "costs.overnight_rate_long": "a year, charged by the night; below 0 is a credit",
+    "costs.overnight_rate_short": "a year, charged by the night; below 0 is a credit",
+    "margin.leverage": "value of a position over the collateral that it takes",
+    "margin.maintenance": "fraction of the collateral at which a position is closed",
     "decisions.confidence_threshold": "least confidence of a decision that is followed",
     "decisions.position_awareness": "no BUY while LONG, no SELL while SHORT",
     "decisions.allow_short_from_flat": "whether SELL while FLAT opens a short",

@@ -27,6 +27,7 @@ from backlane.inference.model_name import ModelName
 from backlane.operations.operation import Payload
 from backlane.wire.switches import switches_from_proto, switches_to_proto
 from backlane.wire.times import is_valid_timestamp, timestamp_from_proto, timestamp_to_proto
+from backlane.wire.trading_rules import proto_path, put_trading_rules, trading_rules_content
 
 SPEC_TYPE_URL = f"type.googleapis.com/{pb.BacktestSpec.DESCRIPTOR.full_name}"
 RESULT_TYPE_URL = f"type.googleapis.com/{pb.BacktestResult.DESCRIPTOR.full_name}"
@@ -62,10 +63,10 @@ def spec_from_request(request: BacktestRequest) -> pb.BacktestSpec:
         initial_cash=request.initial_cash,
         commission_rate=request.commission_rate,
         slippage_rate=request.slippage_rate,
-        sizing=pb.Sizing(fraction=request.sizing.fraction),
         profile=request.profile,
         dataset_digests=request.dataset_digests,
     )
+    put_trading_rules(request, spec)
     first_ns, last_ns = request.first_bar_ns(), request.last_bar_ns()
     if first_ns is not None:
         spec.start_time.CopyFrom(timestamp_to_proto(first_ns))
@@ -164,8 +165,7 @@ def _content(spec: pb.BacktestSpec, violations: list[FieldViolation]) -> dict[st
     for name in _NUMBERS:
         if spec.HasField(name):  # type: ignore[arg-type]
             content[name] = getattr(spec, name)
-    if spec.sizing.WhichOneof("rule") == "fraction":
-        content["sizing"] = {"fraction": spec.sizing.fraction}
+    content |= trading_rules_content(spec)
     if spec.HasField("start_time"):
         content["start"] = _moment(spec.start_time, "spec.start_time", violations)
     if spec.HasField("end_time"):
@@ -215,10 +215,9 @@ def _moment(message: Timestamp, field: str, violations: list[FieldViolation]) ->
 
 def _with_proto_path(violation: FieldViolation) -> FieldViolation:
     path = violation.field.removeprefix("spec.")
-    return FieldViolation(
-        f"spec.{_PROTO_PATHS[path]}" if path in _PROTO_PATHS else violation.field,
-        violation.description,
-    )
+    renamed = _PROTO_PATHS.get(path, proto_path(path))
+    field = violation.field if renamed == path else f"spec.{renamed}"
+    return FieldViolation(field, violation.description)
 
 
 def result_to_proto(summary: ResultSummary) -> pb.BacktestResult:

@@ -1,7 +1,8 @@
 """Trades and equity on the wire: `backlane.portfolio` records as messages. Light: no numpy."""
 
 from backlane.api.portfolio.v1 import portfolio_pb2 as pb
-from backlane.portfolio.position import ExitReason, PositionSide
+from backlane.execution.order import ExitReason
+from backlane.portfolio.position import PositionSide
 from backlane.portfolio.records import EquityPoint, TradeRecord
 from backlane.wire.times import timestamp_from_proto, timestamp_to_proto
 
@@ -14,6 +15,11 @@ _SIDES_BACK = {number: side for side, number in _SIDES.items()}
 _EXITS = {
     ExitReason.DECISION: pb.EXIT_REASON_DECISION,
     ExitReason.END_OF_DATA: pb.EXIT_REASON_END_OF_DATA,
+    ExitReason.STOP_LOSS: pb.EXIT_REASON_STOP_LOSS,
+    ExitReason.TAKE_PROFIT: pb.EXIT_REASON_TAKE_PROFIT,
+    ExitReason.TRAILING_STOP: pb.EXIT_REASON_TRAILING_STOP,
+    ExitReason.TIME_EXIT: pb.EXIT_REASON_TIME_EXIT,
+    ExitReason.MARGIN_CALL: pb.EXIT_REASON_MARGIN_CALL,
 }
 _EXITS_BACK = {number: reason for reason, number in _EXITS.items()}
 
@@ -35,6 +41,7 @@ def trade_to_proto(trade: TradeRecord) -> pb.Trade:
         exit_reason=_EXITS[trade.exit_reason],
         mae=trade.mae,
         mfe=trade.mfe,
+        financing=trade.financing,
     )
 
 
@@ -55,6 +62,7 @@ def trade_from_proto(message: pb.Trade) -> TradeRecord:
         exit_reason=_EXITS_BACK[message.exit_reason],
         mae=message.mae,
         mfe=message.mfe,
+        financing=message.financing,
     )
 
 

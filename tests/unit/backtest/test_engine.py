@@ -17,6 +17,7 @@ from backlane.errors import (
     NanFeaturesError,
     NotEnoughBarsError,
 )
+from backlane.execution.order import ExitReason
 from backlane.inference.model_info import ModelHead
 from tests.builders import LinearPredictor, make_model, random_bars
 
@@ -157,3 +158,27 @@ def test_nan_features_end_a_run_that_says_so() -> None:
         run(ask(**fields))
     held = run(ask(switches={"fixed_warmup_bars": 3}))
     assert list(held.reason[:4]) == [DecisionReason.FEATURE_NAN] * 4
+
+
+def test_exits_costs_and_leverage_reach_the_loop() -> None:
+    result = run(
+        ask(
+            exits={"stop_loss": 0.003, "take_profit": 0.004, "max_holding_bars": 5},
+            costs={"spread_rate": 0.0002, "borrow_rate": 0.1, "overnight_rate_long": 0.05},
+            margin={"leverage": 3},
+            sizing={"target_volatility": 0.2},
+            decisions={"allow_short_from_flat": True, "filters": {"min_signal_separation": 0}},
+        )
+    )
+    reasons = {ExitReason(int(reason)) for reason in result.trades["exit_reason"]}
+    assert {ExitReason.STOP_LOSS, ExitReason.TAKE_PROFIT, ExitReason.TIME_EXIT} <= reasons
+    assert result.trades["financing"].sum() > 0
+    net = result.trades["gross_pnl"] - result.trades["commission"] - result.trades["financing"]
+    np.testing.assert_array_equal(result.trades["net_pnl"], net)
+    assert result.metric("total_return") == pytest.approx(net.sum(), abs=1e-6)
+
+
+def test_a_target_volatility_trades_less_when_prices_swing_more() -> None:
+    calm = run(ask(sizing={"target_volatility": 0.05}))
+    bold = run(ask(sizing={"target_volatility": 0.2}))
+    assert calm.fills["quantity"][0] < bold.fills["quantity"][0]

@@ -89,3 +89,16 @@ def test_a_request_survives_json() -> None:
     given = LEAST | {"start": "2023-01-01", "end": "2023-06-01T12:00:00Z", "profile": "ktrdr-m3"}
     request = parse_request(given)
     assert parse_request(request.model_dump(mode="json", exclude_defaults=True)) == request
+
+
+def test_sizing_takes_one_rule() -> None:
+    assert parse_request(LEAST | {"sizing": {"units": 3}}).sizing.fraction is None
+    assert parse_request(LEAST | {"sizing": {"target_volatility": 0.1}}).sizing.cash_fraction == 1
+    with pytest.raises(InvalidRequestError, match="one of fraction, units and target_volatility"):
+        parse_request(LEAST | {"sizing": {"units": 3, "fraction": 0.5}})
+
+
+def test_leverage_brings_a_margin_call_and_none_brings_none() -> None:
+    # maintenance half: called when half of the collateral is gone, 1 / 8 of the price at leverage 4
+    assert parse_request(LEAST | {"margin": {"leverage": 4}}).margin.liquidation == 0.125
+    assert parse_request(LEAST).margin.liquidation == 0

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from backlane.backtest.request import parse_request
-from backlane.cli.local_run import LocalRun, run_local, summarize_run
+from backlane.backtest.summarize import summarize_run
+from backlane.cli.local_run import LocalRun, run_local
 from backlane.cli.status import RunStatus
 from backlane.errors import (
     CancelledRunError,

@@ -34,7 +34,8 @@ from backlane.operations.operation import Operation, OperationError, Payload, Pr
 from backlane.operations.selection import Selection
 from backlane.operations.store import Renewal
 from backlane.operations.watching import Phase, StartAt, WatchMessage, WatchRequest
-from backlane.portfolio.position import ExitReason, PositionSide
+from backlane.execution.order import ExitReason
+from backlane.portfolio.position import PositionSide
 from backlane.portfolio.records import EquityPoint, TradeRecord
 from backlane.rpc.error_catalog import code_of
 from backlane.wire import operation_requests as requests

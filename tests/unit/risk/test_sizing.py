@@ -68,9 +68,7 @@ def test_an_order_never_costs_more_than_the_cash(
     cash, fraction, price, slippage, rate, minimum, leverage, lot
 ) -> None:
     filled = price * (1 + slippage)
-    quantity = ask(
-        cash, fraction, price, filled, rate, minimum=minimum, leverage=leverage, lot=lot
-    )
+    quantity = ask(cash, fraction, price, filled, rate, minimum=minimum, leverage=leverage, lot=lot)
     assert quantity >= 0
     # lots that are no power of two are rounded: a few units in the last place
     assert math.isclose(quantity / lot, round(quantity / lot), rel_tol=1e-12)

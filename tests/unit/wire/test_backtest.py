@@ -51,6 +51,36 @@ def violations_of(spec: pb.BacktestSpec) -> dict[str, str]:
 # --- there and back ----------------------------------------------------------------------------
 
 fractions = st.floats(0, 1, exclude_max=True)
+distances = st.floats(1e-6, 0.99)
+sizings = st.one_of(
+    st.fixed_dictionaries({"fraction": st.floats(1e-9, 1)}),
+    st.fixed_dictionaries({"units": st.floats(1e-3, 1e9)}),
+    st.fixed_dictionaries(
+        {"target_volatility": st.floats(1e-3, 10)}, optional={"volatility_period": st.just(9)}
+    ),
+)
+exits = st.fixed_dictionaries(
+    {},
+    optional={
+        "stop_loss": distances,
+        "take_profit": distances,
+        "trailing_stop": distances,
+        "max_holding_bars": st.integers(1, 10**9),
+    },
+)
+costs = st.fixed_dictionaries(
+    {},
+    optional={
+        "spread_rate": fractions,
+        "minimum_commission": st.floats(0, 1e6),
+        "borrow_rate": fractions,
+        "overnight_rate_long": st.floats(-1, 1),
+        "overnight_rate_short": st.floats(-1, 1),
+    },
+)
+margins = st.fixed_dictionaries(
+    {}, optional={"leverage": st.floats(1, 1000), "maintenance": fractions}
+)
 maybe = lambda values: st.none() | values  # noqa: E731
 enum_values = {
     name: st.sampled_from([item.value for item in numbers])
@@ -97,7 +127,11 @@ def requests(draw: st.DrawFn) -> BacktestRequest:
         initial_cash=draw(st.floats(1e-3, 1e15)),
         commission_rate=draw(fractions),
         slippage_rate=draw(fractions),
-        sizing={"fraction": draw(st.floats(1e-9, 1))},
+        sizing=draw(sizings),
+        lot_size=draw(st.sampled_from([1.0, 0.01])),
+        exits=draw(exits),
+        costs=draw(costs),
+        margin=draw(margins),
         profile=draw(st.sampled_from(sorted(PROFILES))),
         switches=draw(switch_values),
         decisions=draw(decisions),

@@ -61,6 +61,10 @@ class BacktestSpec(_message.Message):
     SWITCHES_FIELD_NUMBER: _builtins.int
     DECISIONS_FIELD_NUMBER: _builtins.int
     DATASET_DIGESTS_FIELD_NUMBER: _builtins.int
+    LOT_SIZE_FIELD_NUMBER: _builtins.int
+    EXITS_FIELD_NUMBER: _builtins.int
+    COSTS_FIELD_NUMBER: _builtins.int
+    MARGIN_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model, models/{model}/versions/{version} or models/{model} for its newest version."""
     model_digest: _builtins.str
@@ -77,6 +81,8 @@ class BacktestSpec(_message.Message):
     """Price worsening of each side, as a fraction of the price, in [0, 1). Absent means 0.0005."""
     profile: _builtins.str
     """Named set of switches: default, ktrdr-head or ktrdr-m3. Empty means default."""
+    lot_size: _builtins.float
+    """Units of a lot, > 0; orders are for whole lots. Absent means 1."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """First bar to simulate, inclusive. Absent means the first that there is."""
@@ -101,6 +107,18 @@ class BacktestSpec(_message.Message):
     def dataset_digests(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Datasets that must be used, by timeframe: sha256:... of their content. The service fills it in."""
 
+    @_builtins.property
+    def exits(self) -> Global___Exits:
+        """Exits of a position beside the model's; each is off unless given."""
+
+    @_builtins.property
+    def costs(self) -> Global___Costs:
+        """Costs beside commission and slippage; each is 0 unless given."""
+
+    @_builtins.property
+    def margin(self) -> Global___Margin:
+        """Leverage and margin call; absent means none."""
+
     def __init__(
         self,
         *,
@@ -118,21 +136,29 @@ class BacktestSpec(_message.Message):
         switches: Global___Switches | None = ...,
         decisions: _model_pb2.Decisions | None = ...,
         dataset_digests: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        lot_size: _builtins.float | None = ...,
+        exits: Global___Exits | None = ...,
+        costs: Global___Costs | None = ...,
+        margin: Global___Margin | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_commission_rate", b"_commission_rate", "_initial_cash", b"_initial_cash", "_slippage_rate", b"_slippage_rate", "commission_rate", b"commission_rate", "decisions", b"decisions", "end_time", b"end_time", "initial_cash", b"initial_cash", "sizing", b"sizing", "slippage_rate", b"slippage_rate", "start_time", b"start_time", "switches", b"switches"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_commission_rate", b"_commission_rate", "_initial_cash", b"_initial_cash", "_lot_size", b"_lot_size", "_slippage_rate", b"_slippage_rate", "commission_rate", b"commission_rate", "costs", b"costs", "decisions", b"decisions", "end_time", b"end_time", "exits", b"exits", "initial_cash", b"initial_cash", "lot_size", b"lot_size", "margin", b"margin", "sizing", b"sizing", "slippage_rate", b"slippage_rate", "start_time", b"start_time", "switches", b"switches"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_commission_rate", b"_commission_rate", "_initial_cash", b"_initial_cash", "_slippage_rate", b"_slippage_rate", "commission_rate", b"commission_rate", "dataset_digests", b"dataset_digests", "decisions", b"decisions", "end_time", b"end_time", "initial_cash", b"initial_cash", "model", b"model", "model_digest", b"model_digest", "profile", b"profile", "sizing", b"sizing", "slippage_rate", b"slippage_rate", "start_time", b"start_time", "switches", b"switches", "symbol", b"symbol", "timeframe", b"timeframe"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_commission_rate", b"_commission_rate", "_initial_cash", b"_initial_cash", "_lot_size", b"_lot_size", "_slippage_rate", b"_slippage_rate", "commission_rate", b"commission_rate", "costs", b"costs", "dataset_digests", b"dataset_digests", "decisions", b"decisions", "end_time", b"end_time", "exits", b"exits", "initial_cash", b"initial_cash", "lot_size", b"lot_size", "margin", b"margin", "model", b"model", "model_digest", b"model_digest", "profile", b"profile", "sizing", b"sizing", "slippage_rate", b"slippage_rate", "start_time", b"start_time", "switches", b"switches", "symbol", b"symbol", "timeframe", b"timeframe"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__commission_rate: _TypeAlias = _typing.Literal["commission_rate"]  # noqa: Y015
     _WhichOneofArgType__commission_rate: _TypeAlias = _typing.Literal["_commission_rate", b"_commission_rate"]  # noqa: Y015
     _WhichOneofReturnType__initial_cash: _TypeAlias = _typing.Literal["initial_cash"]  # noqa: Y015
     _WhichOneofArgType__initial_cash: _TypeAlias = _typing.Literal["_initial_cash", b"_initial_cash"]  # noqa: Y015
+    _WhichOneofReturnType__lot_size: _TypeAlias = _typing.Literal["lot_size"]  # noqa: Y015
+    _WhichOneofArgType__lot_size: _TypeAlias = _typing.Literal["_lot_size", b"_lot_size"]  # noqa: Y015
     _WhichOneofReturnType__slippage_rate: _TypeAlias = _typing.Literal["slippage_rate"]  # noqa: Y015
     _WhichOneofArgType__slippage_rate: _TypeAlias = _typing.Literal["_slippage_rate", b"_slippage_rate"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__commission_rate) -> _WhichOneofReturnType__commission_rate | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__initial_cash) -> _WhichOneofReturnType__initial_cash | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__lot_size) -> _WhichOneofReturnType__lot_size | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__slippage_rate) -> _WhichOneofReturnType__slippage_rate | None: ...
 
@@ -144,23 +170,181 @@ class Sizing(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class VolatilityTarget(_message.Message):
+        """The share of the cash is target / realized volatility, at most 1."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        TARGET_FIELD_NUMBER: _builtins.int
+        PERIOD_FIELD_NUMBER: _builtins.int
+        target: _builtins.float
+        """Yearly volatility, as a fraction, in (0, 10]."""
+        period: _builtins.int
+        """Returns that the realized volatility is computed from, >= 2. Absent means 20."""
+        def __init__(
+            self,
+            *,
+            target: _builtins.float = ...,
+            period: _builtins.int | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["_period", b"_period", "period", b"period"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["_period", b"_period", "period", b"period", "target", b"target"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        _WhichOneofReturnType__period: _TypeAlias = _typing.Literal["period"]  # noqa: Y015
+        _WhichOneofArgType__period: _TypeAlias = _typing.Literal["_period", b"_period"]  # noqa: Y015
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__period) -> _WhichOneofReturnType__period | None: ...
+
     FRACTION_FIELD_NUMBER: _builtins.int
+    UNITS_FIELD_NUMBER: _builtins.int
+    VOLATILITY_TARGET_FIELD_NUMBER: _builtins.int
     fraction: _builtins.float
     """This share of the cash, in (0, 1]. The default, with 0.25."""
+    units: _builtins.float
+    """So many units, all or nothing, > 0."""
+    @_builtins.property
+    def volatility_target(self) -> Global___Sizing.VolatilityTarget:
+        """By the yearly volatility that the position is to have."""
+
     def __init__(
         self,
         *,
         fraction: _builtins.float = ...,
+        units: _builtins.float = ...,
+        volatility_target: Global___Sizing.VolatilityTarget | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["fraction", b"fraction", "rule", b"rule"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["fraction", b"fraction", "rule", b"rule", "units", b"units", "volatility_target", b"volatility_target"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fraction", b"fraction", "rule", b"rule"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fraction", b"fraction", "rule", b"rule", "units", b"units", "volatility_target", b"volatility_target"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_rule: _TypeAlias = _typing.Literal["fraction"]  # noqa: Y015
+    _WhichOneofReturnType_rule: _TypeAlias = _typing.Literal["fraction", "units", "volatility_target"]  # noqa: Y015
     _WhichOneofArgType_rule: _TypeAlias = _typing.Literal["rule", b"rule"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_rule) -> _WhichOneofReturnType_rule | None: ...
 
 Global___Sizing: _TypeAlias = Sizing  # noqa: Y015
+
+@_typing.final
+class Exits(_message.Message):
+    """Exits of a position beside the model's. Distances are fractions of a price."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STOP_LOSS_FIELD_NUMBER: _builtins.int
+    TAKE_PROFIT_FIELD_NUMBER: _builtins.int
+    TRAILING_STOP_FIELD_NUMBER: _builtins.int
+    MAX_HOLDING_BARS_FIELD_NUMBER: _builtins.int
+    stop_loss: _builtins.float
+    """From the entry price, against the position, in (0, 1)."""
+    take_profit: _builtins.float
+    """From the entry price, in favour of the position, > 0. With a stop-loss it makes a bracket."""
+    trailing_stop: _builtins.float
+    """From the best price since the entry, in (0, 1)."""
+    max_holding_bars: _builtins.int
+    """Bars after which the position is closed, >= 1."""
+    def __init__(
+        self,
+        *,
+        stop_loss: _builtins.float | None = ...,
+        take_profit: _builtins.float | None = ...,
+        trailing_stop: _builtins.float | None = ...,
+        max_holding_bars: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_holding_bars", b"_max_holding_bars", "_stop_loss", b"_stop_loss", "_take_profit", b"_take_profit", "_trailing_stop", b"_trailing_stop", "max_holding_bars", b"max_holding_bars", "stop_loss", b"stop_loss", "take_profit", b"take_profit", "trailing_stop", b"trailing_stop"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_holding_bars", b"_max_holding_bars", "_stop_loss", b"_stop_loss", "_take_profit", b"_take_profit", "_trailing_stop", b"_trailing_stop", "max_holding_bars", b"max_holding_bars", "stop_loss", b"stop_loss", "take_profit", b"take_profit", "trailing_stop", b"trailing_stop"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_holding_bars: _TypeAlias = _typing.Literal["max_holding_bars"]  # noqa: Y015
+    _WhichOneofArgType__max_holding_bars: _TypeAlias = _typing.Literal["_max_holding_bars", b"_max_holding_bars"]  # noqa: Y015
+    _WhichOneofReturnType__stop_loss: _TypeAlias = _typing.Literal["stop_loss"]  # noqa: Y015
+    _WhichOneofArgType__stop_loss: _TypeAlias = _typing.Literal["_stop_loss", b"_stop_loss"]  # noqa: Y015
+    _WhichOneofReturnType__take_profit: _TypeAlias = _typing.Literal["take_profit"]  # noqa: Y015
+    _WhichOneofArgType__take_profit: _TypeAlias = _typing.Literal["_take_profit", b"_take_profit"]  # noqa: Y015
+    _WhichOneofReturnType__trailing_stop: _TypeAlias = _typing.Literal["trailing_stop"]  # noqa: Y015
+    _WhichOneofArgType__trailing_stop: _TypeAlias = _typing.Literal["_trailing_stop", b"_trailing_stop"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_holding_bars) -> _WhichOneofReturnType__max_holding_bars | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__stop_loss) -> _WhichOneofReturnType__stop_loss | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__take_profit) -> _WhichOneofReturnType__take_profit | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__trailing_stop) -> _WhichOneofReturnType__trailing_stop | None: ...
+
+Global___Exits: _TypeAlias = Exits  # noqa: Y015
+
+@_typing.final
+class Costs(_message.Message):
+    """Costs beside commission and slippage."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SPREAD_RATE_FIELD_NUMBER: _builtins.int
+    MINIMUM_COMMISSION_FIELD_NUMBER: _builtins.int
+    BORROW_RATE_FIELD_NUMBER: _builtins.int
+    OVERNIGHT_RATE_LONG_FIELD_NUMBER: _builtins.int
+    OVERNIGHT_RATE_SHORT_FIELD_NUMBER: _builtins.int
+    spread_rate: _builtins.float
+    """Bid-ask spread, as a fraction of the price, in [0, 1); each side pays half."""
+    minimum_commission: _builtins.float
+    """Least commission of each fill, in money, >= 0."""
+    borrow_rate: _builtins.float
+    """What a short pays a year, as a fraction of its value, >= 0."""
+    overnight_rate_long: _builtins.float
+    """What a long pays a year, charged by the night; negative is a credit."""
+    overnight_rate_short: _builtins.float
+    """What a short pays a year, charged by the night; negative is a credit."""
+    def __init__(
+        self,
+        *,
+        spread_rate: _builtins.float = ...,
+        minimum_commission: _builtins.float = ...,
+        borrow_rate: _builtins.float = ...,
+        overnight_rate_long: _builtins.float = ...,
+        overnight_rate_short: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["borrow_rate", b"borrow_rate", "minimum_commission", b"minimum_commission", "overnight_rate_long", b"overnight_rate_long", "overnight_rate_short", b"overnight_rate_short", "spread_rate", b"spread_rate"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Costs: _TypeAlias = Costs  # noqa: Y015
+
+@_typing.final
+class Margin(_message.Message):
+    """Leverage and margin call."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEVERAGE_FIELD_NUMBER: _builtins.int
+    MAINTENANCE_FIELD_NUMBER: _builtins.int
+    leverage: _builtins.float
+    """Value of a position over the collateral that it takes, >= 1. Absent means 1."""
+    maintenance: _builtins.float
+    """With leverage: share of the collateral at which the position is closed, in [0, 1). Absent
+    means 0.5.
+    """
+    def __init__(
+        self,
+        *,
+        leverage: _builtins.float | None = ...,
+        maintenance: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_leverage", b"_leverage", "_maintenance", b"_maintenance", "leverage", b"leverage", "maintenance", b"maintenance"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_leverage", b"_leverage", "_maintenance", b"_maintenance", "leverage", b"leverage", "maintenance", b"maintenance"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__leverage: _TypeAlias = _typing.Literal["leverage"]  # noqa: Y015
+    _WhichOneofArgType__leverage: _TypeAlias = _typing.Literal["_leverage", b"_leverage"]  # noqa: Y015
+    _WhichOneofReturnType__maintenance: _TypeAlias = _typing.Literal["maintenance"]  # noqa: Y015
+    _WhichOneofArgType__maintenance: _TypeAlias = _typing.Literal["_maintenance", b"_maintenance"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__leverage) -> _WhichOneofReturnType__leverage | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__maintenance) -> _WhichOneofReturnType__maintenance | None: ...
+
+Global___Margin: _TypeAlias = Margin  # noqa: Y015
 
 @_typing.final
 class Switches(_message.Message):

@@ -25,19 +25,19 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)backlane/api/portfolio/v1/portfolio.proto\x12\x19\x62\x61\x63klane.api.portfolio.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x88\x03\n\x05Trade\x12\x0e\n\x06number\x18\x01 \x01(\x03\x12.\n\nentry_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\texit_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x04side\x18\x04 \x01(\x0e\x32\'.backlane.api.portfolio.v1.PositionSide\x12\x10\n\x08quantity\x18\x05 \x01(\x01\x12\x13\n\x0b\x65ntry_price\x18\x06 \x01(\x01\x12\x12\n\nexit_price\x18\x07 \x01(\x01\x12\x11\n\tgross_pnl\x18\x08 \x01(\x01\x12\x0f\n\x07net_pnl\x18\t \x01(\x01\x12\x12\n\ncommission\x18\n \x01(\x01\x12\x10\n\x08slippage\x18\x0b \x01(\x01\x12:\n\x0b\x65xit_reason\x18\x0c \x01(\x0e\x32%.backlane.api.portfolio.v1.ExitReason\x12\x0b\n\x03mae\x18\r \x01(\x01\x12\x0b\n\x03mfe\x18\x0e \x01(\x01\"g\n\x0b\x45quityPoint\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x65quity\x18\x02 \x01(\x01\x12\x0c\n\x04\x63\x61sh\x18\x03 \x01(\x01\x12\x10\n\x08position\x18\x04 \x01(\x01*v\n\x0cPositionSide\x12\x1d\n\x19POSITION_SIDE_UNSPECIFIED\x10\x00\x12\x16\n\x12POSITION_SIDE_FLAT\x10\x01\x12\x16\n\x12POSITION_SIDE_LONG\x10\x02\x12\x17\n\x13POSITION_SIDE_SHORT\x10\x03*`\n\nExitReason\x12\x1b\n\x17\x45XIT_REASON_UNSPECIFIED\x10\x00\x12\x18\n\x14\x45XIT_REASON_DECISION\x10\x01\x12\x1b\n\x17\x45XIT_REASON_END_OF_DATA\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)backlane/api/portfolio/v1/portfolio.proto\x12\x19\x62\x61\x63klane.api.portfolio.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9b\x03\n\x05Trade\x12\x0e\n\x06number\x18\x01 \x01(\x03\x12.\n\nentry_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\texit_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x04side\x18\x04 \x01(\x0e\x32\'.backlane.api.portfolio.v1.PositionSide\x12\x10\n\x08quantity\x18\x05 \x01(\x01\x12\x13\n\x0b\x65ntry_price\x18\x06 \x01(\x01\x12\x12\n\nexit_price\x18\x07 \x01(\x01\x12\x11\n\tgross_pnl\x18\x08 \x01(\x01\x12\x0f\n\x07net_pnl\x18\t \x01(\x01\x12\x12\n\ncommission\x18\n \x01(\x01\x12\x10\n\x08slippage\x18\x0b \x01(\x01\x12:\n\x0b\x65xit_reason\x18\x0c \x01(\x0e\x32%.backlane.api.portfolio.v1.ExitReason\x12\x0b\n\x03mae\x18\r \x01(\x01\x12\x0b\n\x03mfe\x18\x0e \x01(\x01\x12\x11\n\tfinancing\x18\x0f \x01(\x01\"g\n\x0b\x45quityPoint\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x65quity\x18\x02 \x01(\x01\x12\x0c\n\x04\x63\x61sh\x18\x03 \x01(\x01\x12\x10\n\x08position\x18\x04 \x01(\x01*v\n\x0cPositionSide\x12\x1d\n\x19POSITION_SIDE_UNSPECIFIED\x10\x00\x12\x16\n\x12POSITION_SIDE_FLAT\x10\x01\x12\x16\n\x12POSITION_SIDE_LONG\x10\x02\x12\x17\n\x13POSITION_SIDE_SHORT\x10\x03*\xef\x01\n\nExitReason\x12\x1b\n\x17\x45XIT_REASON_UNSPECIFIED\x10\x00\x12\x18\n\x14\x45XIT_REASON_DECISION\x10\x01\x12\x1b\n\x17\x45XIT_REASON_END_OF_DATA\x10\x02\x12\x19\n\x15\x45XIT_REASON_STOP_LOSS\x10\x03\x12\x1b\n\x17\x45XIT_REASON_TAKE_PROFIT\x10\x04\x12\x1d\n\x19\x45XIT_REASON_TRAILING_STOP\x10\x05\x12\x19\n\x15\x45XIT_REASON_TIME_EXIT\x10\x06\x12\x1b\n\x17\x45XIT_REASON_MARGIN_CALL\x10\x07\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'backlane.api.portfolio.v1.portfolio_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_POSITIONSIDE']._serialized_start=605
-  _globals['_POSITIONSIDE']._serialized_end=723
-  _globals['_EXITREASON']._serialized_start=725
-  _globals['_EXITREASON']._serialized_end=821
+  _globals['_POSITIONSIDE']._serialized_start=624
+  _globals['_POSITIONSIDE']._serialized_end=742
+  _globals['_EXITREASON']._serialized_start=745
+  _globals['_EXITREASON']._serialized_end=984
   _globals['_TRADE']._serialized_start=106
-  _globals['_TRADE']._serialized_end=498
-  _globals['_EQUITYPOINT']._serialized_start=500
-  _globals['_EQUITYPOINT']._serialized_end=603
+  _globals['_TRADE']._serialized_end=517
+  _globals['_EQUITYPOINT']._serialized_start=519
+  _globals['_EQUITYPOINT']._serialized_end=622
 # @@protoc_insertion_point(module_scope)

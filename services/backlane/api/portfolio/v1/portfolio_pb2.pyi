@@ -58,6 +58,16 @@ class _ExitReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ExitReason
     """A decision of the model closed it."""
     EXIT_REASON_END_OF_DATA: _ExitReason.ValueType  # 2
     """The data ended; closed at the last close."""
+    EXIT_REASON_STOP_LOSS: _ExitReason.ValueType  # 3
+    """The price fell to the stop-loss (rose to it, for a short)."""
+    EXIT_REASON_TAKE_PROFIT: _ExitReason.ValueType  # 4
+    """The price reached the take-profit."""
+    EXIT_REASON_TRAILING_STOP: _ExitReason.ValueType  # 5
+    """The price fell back from its best by the trailing distance."""
+    EXIT_REASON_TIME_EXIT: _ExitReason.ValueType  # 6
+    """The position was held for the longest time allowed."""
+    EXIT_REASON_MARGIN_CALL: _ExitReason.ValueType  # 7
+    """The loss had eaten the collateral down to the maintenance margin."""
 
 class ExitReason(_ExitReason, metaclass=_ExitReasonEnumTypeWrapper):
     """Why a trade was closed."""
@@ -68,6 +78,16 @@ EXIT_REASON_DECISION: ExitReason.ValueType  # 1
 """A decision of the model closed it."""
 EXIT_REASON_END_OF_DATA: ExitReason.ValueType  # 2
 """The data ended; closed at the last close."""
+EXIT_REASON_STOP_LOSS: ExitReason.ValueType  # 3
+"""The price fell to the stop-loss (rose to it, for a short)."""
+EXIT_REASON_TAKE_PROFIT: ExitReason.ValueType  # 4
+"""The price reached the take-profit."""
+EXIT_REASON_TRAILING_STOP: ExitReason.ValueType  # 5
+"""The price fell back from its best by the trailing distance."""
+EXIT_REASON_TIME_EXIT: ExitReason.ValueType  # 6
+"""The position was held for the longest time allowed."""
+EXIT_REASON_MARGIN_CALL: ExitReason.ValueType  # 7
+"""The loss had eaten the collateral down to the maintenance margin."""
 Global___ExitReason: _TypeAlias = ExitReason  # noqa: Y015
 
 @_typing.final
@@ -90,6 +110,7 @@ class Trade(_message.Message):
     EXIT_REASON_FIELD_NUMBER: _builtins.int
     MAE_FIELD_NUMBER: _builtins.int
     MFE_FIELD_NUMBER: _builtins.int
+    FINANCING_FIELD_NUMBER: _builtins.int
     number: _builtins.int
     """1, 2, 3, ... in order of exit."""
     side: Global___PositionSide.ValueType
@@ -103,7 +124,7 @@ class Trade(_message.Message):
     gross_pnl: _builtins.float
     """Profit before commission."""
     net_pnl: _builtins.float
-    """Profit after commission."""
+    """Profit after commission and financing."""
     commission: _builtins.float
     """Commission of both legs (compatibility profiles: of the exit alone)."""
     slippage: _builtins.float
@@ -114,6 +135,8 @@ class Trade(_message.Message):
     """Maximum adverse excursion: worst unrealized profit while it was open, <= 0."""
     mfe: _builtins.float
     """Maximum favorable excursion: best unrealized profit while it was open, >= 0."""
+    financing: _builtins.float
+    """What borrowing and holding overnight cost; negative is a credit."""
     @_builtins.property
     def entry_time(self) -> _timestamp_pb2.Timestamp:
         """Bar (open time) whose price filled the entry."""
@@ -139,10 +162,11 @@ class Trade(_message.Message):
         exit_reason: Global___ExitReason.ValueType = ...,
         mae: _builtins.float = ...,
         mfe: _builtins.float = ...,
+        financing: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["entry_time", b"entry_time", "exit_time", b"exit_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["commission", b"commission", "entry_price", b"entry_price", "entry_time", b"entry_time", "exit_price", b"exit_price", "exit_reason", b"exit_reason", "exit_time", b"exit_time", "gross_pnl", b"gross_pnl", "mae", b"mae", "mfe", b"mfe", "net_pnl", b"net_pnl", "number", b"number", "quantity", b"quantity", "side", b"side", "slippage", b"slippage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["commission", b"commission", "entry_price", b"entry_price", "entry_time", b"entry_time", "exit_price", b"exit_price", "exit_reason", b"exit_reason", "exit_time", b"exit_time", "financing", b"financing", "gross_pnl", b"gross_pnl", "mae", b"mae", "mfe", b"mfe", "net_pnl", b"net_pnl", "number", b"number", "quantity", b"quantity", "side", b"side", "slippage", b"slippage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
