@@ -86,8 +86,9 @@ def test_the_trades_are_sorted_by_a_click_and_again_the_other_way(page: Page):
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-def test_nothing_sticks_out_of_a_desk_or_a_phone(page: Page, width: int):
+def test_nothing_sticks_out_of_a_desk_or_a_phone(page: Page, report: Path, width: int):
     page.resize(width, 900, is_phone=width < 640)
+    page.open(report)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from backlane.audit.stamp import ACCOUNT, BARS, DECISIONS, FEATURES, ORDERS, SCORES
 from backlane.backtest.result import BacktestRun
+from backlane.execution.order import ExitReason
 
 Column = NDArray[Any]
 
@@ -37,8 +38,11 @@ def differing(left: Column, right: Column) -> NDArray[np.bool_]:
 
 
 def largest_difference(left: Column, right: Column) -> float | None:
-    """Returns max |left - right| over what is a number in both, None when nothing is."""
-    if left.dtype.kind not in "fiu":
+    """Returns max |left - right| over what is a number in both, None when nothing is.
+
+    Columns of single bytes are codes, whose distance says nothing.
+    """
+    if left.dtype.kind not in "fiu" or left.dtype.itemsize == 1:
         return None
     distance = np.abs(left.astype(np.float64) - right.astype(np.float64))
     known = distance[np.isfinite(distance)]
@@ -92,7 +96,7 @@ def compare_runs(
             size = largest_difference(left[rows], right[rows])
             found.append(Difference(stage, name, int(times[rows[0]]), size))
     last_ns = int(times[-1]) if len(times) else -1
-    found.extend(_compare_fills(whole, replay, last_ns, is_prefix=is_prefix))
+    found.extend(_compare_fills(whole, replay, last_ns))
     return found
 
 
@@ -115,15 +119,10 @@ def _same_bars(
 
 
 def _compare_fills(
-    whole: BacktestRun, replay: BacktestRun, last_ns: int, *, is_prefix: bool
+    whole: BacktestRun, replay: BacktestRun, last_ns: int
 ) -> Iterator[Difference]:
     """Gives the fields in which the first fill that differs does; later ones follow from it."""
-    ours, others = (
-        run.fills.view(np.ndarray)[run.fills["time_ns"] <= last_ns] for run in (whole, replay)
-    )
-    is_forced = is_prefix and last_ns == reached_ns(replay) and len(others) > len(ours)
-    if is_forced and others["time_ns"][-1] == last_ns:
-        others = others[:-1]
+    ours, others = (_chosen_fills(run, last_ns) for run in (whole, replay))
     shared = min(len(ours), len(others))
     fields = _order_fields(ours)
     unequal = {name: differing(ours[name][:shared], others[name][:shared]) for name in fields}
@@ -138,6 +137,13 @@ def _compare_fills(
     elif len(ours) != len(others):
         longer = ours if len(ours) > shared else others
         yield Difference(ORDERS, "fill", int(longer["time_ns"][shared]), None)
+
+
+def _chosen_fills(run: BacktestRun, last_ns: int) -> NDArray[np.void]:
+    """Returns the fills up to a time, without the one that the end of the data forces."""
+    fills = run.fills.view(np.ndarray)
+    is_chosen = (fills["exit_reason"] != ExitReason.END_OF_DATA) & (fills["time_ns"] <= last_ns)
+    return fills[is_chosen]
 
 
 def _order_fields(fills: NDArray[np.void]) -> list[str]:

@@ -77,8 +77,8 @@ class LocalRun:
     def work(self) -> BacktestRun:
         """Loads the bundle and the bars, and runs the engine."""
         self._push(RunStatus("load"))
-        bundle = self._load_bundle()
-        bars = self._load_bars(bundle.info)
+        bundle = self.load_bundle()
+        bars = self.load_bars(bundle.info)
         return run_backtest(
             self._request,
             load_predictor(bundle),
@@ -135,7 +135,8 @@ class LocalRun:
         equity, trades = float(self._slot[Slot.EQUITY]), int(self._slot[Slot.TRADE_COUNT])
         return RunStatus("simulation", completed, latest.total, latest.time_ns, equity, trades)
 
-    def _load_bundle(self) -> Bundle:
+    def load_bundle(self) -> Bundle:
+        """Returns the bundle that the request names; refuses any but the one it is for."""
         choice = self._request.model
         if choice.path is not None:
             bundle = read_bundle(Path(choice.path))
@@ -145,7 +146,8 @@ class LocalRun:
         _check_model_digest(self._request, bundle.info)
         return bundle
 
-    def _load_bars(self, model: "ModelInfo") -> dict[str, BarSeries]:
+    def load_bars(self, model: "ModelInfo") -> dict[str, BarSeries]:
+        """Returns the bars of each timeframe of the model; refuses any but those it is for."""
         request, timeframes = self._request, model.strategy.timeframes
         files = request.data.files
         if files:

@@ -278,9 +278,7 @@ def trade_rows(result: "ResultFrames") -> list[list[Cell]]:
                 _amount(trade.net_pnl, 2, tone),
                 _amount(trade.mae, 2),
                 _amount(trade.mfe, 2),
-                Cell(
-                    short(exit_reason), short(exit_reason), title=EXIT_TEXTS.get(exit_reason, "")
-                ),
+                Cell(short(exit_reason), short(exit_reason), title=EXIT_TEXTS.get(exit_reason, "")),
             ]
         )
     return rows

@@ -131,7 +131,7 @@ def _add_price(figure: go.Figure, result: "ResultFrames") -> None:
     line = go.Scatter(
         x=times[kept],
         y=close[kept],
-        name="close (band: low to high)",
+        name="close",
         mode="lines",
         line={"color": PRICE, "width": 1},
         hovertemplate=f"close %{{y:.{price_decimals(close)}f}}<extra></extra>",

@@ -1,8 +1,8 @@
 """A result as DataFrames and figures, in three lines of a notebook.
 
-    from backlane.report.frames import load_result
-    result = load_result("out/my_run")
-    result.figure()
+from backlane.report.frames import load_result
+result = load_result("out/my_run")
+result.figure()
 """
 
 from collections.abc import Callable, Mapping
@@ -123,7 +123,12 @@ class ResultFrames:
     def funnel(self) -> pd.DataFrame:
         """Every stage: how many entered and passed, and how many were dropped for each reason."""
         rows = [
-            {"stage": entry.stage, "entered": entry.entered, "passed": entry.passed, **entry.dropped}
+            {
+                "stage": entry.stage,
+                "entered": entry.entered,
+                "passed": entry.passed,
+                **entry.dropped,
+            }
             for entry in self.document.funnel
         ]
         return pd.DataFrame(rows).set_index("stage").fillna(0).astype(int)

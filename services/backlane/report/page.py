@@ -8,6 +8,7 @@ import base64
 import hashlib
 import json
 import os
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,16 +41,15 @@ def render_report(result: "ResultFrames") -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    scripts = [_plotly_js(), _asset(environment, "page.js")]
-    page = environment.get_template("page.html").render(
+    scripts = [_plotly_js(), _asset("page.js")]
+    return environment.get_template("page.html").render(
         mark=Markup(PAGE_MARK),  # noqa: S704 - a constant
         policy=_policy(scripts),
-        style=Markup(_asset(environment, "page.css")),  # noqa: S704 - of this package
+        style=Markup(_asset("page.css")),  # noqa: S704 - of this package
         scripts=[Markup(script) for script in scripts],  # noqa: S704 - plotly's and this package's
         figure=Markup(_figure_json(overview_figure(result))),  # noqa: S704 - escaped as JSON
         **_sections(result),
     )
-    return page
 
 
 def write_report(result: "ResultFrames", path: Path) -> None:
@@ -119,9 +119,8 @@ def _plotly_js() -> str:
     return str(get_plotlyjs())
 
 
-def _asset(environment: Environment, name: str) -> str:
-    assert environment.loader is not None
-    return environment.loader.get_source(environment, name)[0]
+def _asset(name: str) -> str:
+    return files("backlane.report").joinpath("templates", name).read_text(encoding="utf-8")
 
 
 def _policy(scripts: list[str]) -> str:

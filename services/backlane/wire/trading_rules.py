@@ -40,7 +40,7 @@ def trading_rules_content(spec: pb.BacktestSpec) -> dict[str, Any]:
     if sizing:
         content["sizing"] = sizing
     for name in ("exits", "costs", "margin"):
-        if spec.HasField(name):  # type: ignore[arg-type]
+        if spec.HasField(name):
             content[name] = _plain(getattr(spec, name))
     return content
 

@@ -23,7 +23,10 @@ def copy(written: Path, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("name", FRAMES)
 def test_a_directory_and_a_run_in_memory_give_the_same_frame(run, written, name: str):
-    from_run, loaded = getattr(ResultFrames.from_run(run), name), getattr(load_result(written), name)
+    from_run, loaded = (
+        getattr(ResultFrames.from_run(run), name),
+        getattr(load_result(written), name),
+    )
     pd.testing.assert_frame_equal(from_run, loaded, check_exact=True)
 
 

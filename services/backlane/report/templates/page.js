@@ -6,7 +6,8 @@
   const layout = figure.layout;
   if (window.matchMedia("(pointer: coarse), (max-width: 640px)").matches) {
     layout.dragmode = false; // a finger scrolls the page
-    layout.height = 560;
+    layout.showlegend = false; // the caption says it all
+    layout.height = 520;
   }
   const options = {
     responsive: true,
