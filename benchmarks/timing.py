@@ -10,12 +10,16 @@ ROUNDS = 5
 
 @dataclass
 class Row:
-    """One line of the table; `ratio` is our time over the peer's in the same run."""
+    """One line of the table: nanoseconds for one `unit`.
+
+    `ratio` is our time over the peer's in the same run.
+    """
 
     name: str
-    ns_per_bar: float
+    ns: float
     peer: str = ""
     ratio: float = 0.0
+    unit: str = "bar"
 
 
 def paired_medians(

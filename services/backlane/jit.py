@@ -16,6 +16,18 @@ from numba import njit
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
+_COMPILED_STAGES = (
+    "indicators",
+    "fuzzy",
+    "features",
+    "decisions",
+    "execution",
+    "portfolio",
+    "risk",
+    "cycle",
+)
+"""The stages that hold compiled functions; tests/architecture finds one that is missing here."""
+
 Record = Any
 """One element of a structured numpy array, whose fields are attributes."""
 
@@ -27,9 +39,9 @@ def _cache_folder() -> str:
     at the files of the functions that it calls: after a change in `decide`, an old `step` would be
     used on. So every state of the sources has a folder of its own.
     """
-    digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
-        if "api" not in path.parts:
+    digest = hashlib.sha256(Path(__file__).read_bytes())
+    for stage in _COMPILED_STAGES:
+        for path in sorted((Path(__file__).parent / stage).glob("*.py")):
             digest.update(path.read_bytes())
     root = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return str(Path(root) / "backlane" / "numba" / digest.hexdigest()[:16])

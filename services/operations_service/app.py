@@ -1,5 +1,6 @@
 """Puts operations_service together: the one place that knows all its parts."""
 
+from backlane.api.backtest.v1 import backtest_pb2
 from backlane.api.operations.v1 import operations_service_pb2, worker_service_pb2
 from backlane.api.operations.v1.operations_service_pb2_grpc import (
     add_OperationsServiceServicer_to_server,
@@ -15,6 +16,8 @@ from operations_service.waiting import Waits
 from operations_service.watch import Watches
 
 OPERATIONS = operations_service_pb2.DESCRIPTOR.services_by_name["OperationsService"].full_name
+KNOWN_PAYLOADS = (backtest_pb2.BacktestSpec, backtest_pb2.BacktestResult)
+"""What operations carry as Any: loaded here, so that reflection can resolve it for any client."""
 WORKERS = worker_service_pb2.DESCRIPTOR.services_by_name["WorkerService"].full_name
 
 

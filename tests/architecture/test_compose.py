@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 import yaml
-from backlane.client.connection import Addresses
 from pydantic_settings import BaseSettings
 
+from backlane.client.connection import Addresses
 from tests.architecture.source import ROOT
 
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))

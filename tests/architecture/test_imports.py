@@ -16,7 +16,7 @@ HEAVY = frozenset({"torch", "pandas", "numpy", "numba", "pyarrow", "scipy"})
 # The extra `server`: not there where only the client is installed. (grpc loads grpc_health and
 # grpc_reflection by itself where it finds them, but nothing in them.)
 SERVERS = frozenset(
-    {"aiosqlite", "grpc_health.v1", "grpc_reflection.v1alpha", "pydantic_settings"}
+    {"sqlalchemy", "grpc_health.v1", "grpc_reflection.v1alpha", "pydantic_settings"}
     | {"sqlalchemy", "structlog"}
 )
 TRANSPORT = frozenset({"grpc", "google", "backlane.api"})

@@ -5,6 +5,7 @@ import tomllib
 
 import pytest
 
+from backlane import jit
 from tests.architecture import rules
 from tests.architecture.rules import RULES, Rule
 from tests.architecture.source import PIPELINE, ROOT, SERVICES, Source, read_sources
@@ -146,3 +147,13 @@ def test_every_part_of_the_library_has_its_place_among_the_layers():
     folders = {path.parent.name for path in library.glob("*/__init__.py")}
     modules = {path.stem for path in library.glob("*.py")}
     assert folders | modules - {"__init__"} == {*_layers(), "api", "testing"}
+
+
+def test_every_stage_with_compiled_functions_counts_for_the_cache_of_compiled_code():
+    library = SERVICES / "backlane"
+    users = {
+        path.parent.name
+        for path in library.glob("*/*.py")
+        if "from backlane.jit import" in path.read_text()
+    }
+    assert users <= set(jit._COMPILED_STAGES)

@@ -145,6 +145,7 @@ async def test_a_commit_whose_answer_was_an_error_is_found_and_told(
 
     async with opened(path, clock) as store:
         first = await running(store, 1)
+        clock.advance(10)
         with monkeypatch.context() as patch:
             patch.setattr(writer.Writer, "_commit", commit_and_fail)
             with pytest.raises(StoreUnavailableError, match="disk I/O error"):
@@ -156,6 +157,8 @@ async def test_a_commit_whose_answer_was_an_error_is_found_and_told(
         retried = await store.create(request(2))
         await store.append(first.name, first.epoch, TelemetryBatch(1, notes=("on",)))
         events = await log(store)
+        clock.advance(5)
+        assert await store.expire_lapsed() == (first.name,)  # looking again prolonged no lease
     assert [event.revision for event in events] == [1, 2, 3, 4]
     assert events[2].operation == retried.name
 

@@ -143,7 +143,9 @@ def error_info(error: grpc.RpcError) -> error_details_pb2.ErrorInfo | None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", list(methods()), ids=lambda method: method.full_name.split(".v1.")[1])
+@pytest.mark.parametrize(
+    "method", list(methods()), ids=lambda method: method.full_name.split(".v1.")[1]
+)
 def test_malformed_requests_are_refused_clearly(stack: Stack, method: MethodDescriptor) -> None:
     rng = random.Random(method.full_name)  # noqa: S311 - seeded on purpose
     area = SERVICES[method.containing_service.full_name]

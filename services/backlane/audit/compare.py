@@ -90,10 +90,10 @@ def compare_runs(
         count = len(times)
         if stage == ACCOUNT and is_prefix and count and theirs[-1] == len(replay.bars) - 1:
             count -= 1
-        left, right = left[mine[:count]], right[theirs[:count]]
-        rows = np.flatnonzero(differing(left, right))
+        before, after = left[mine[:count]], right[theirs[:count]]
+        rows = np.flatnonzero(differing(before, after))
         if len(rows):
-            size = largest_difference(left[rows], right[rows])
+            size = largest_difference(before[rows], after[rows])
             found.append(Difference(stage, name, int(times[rows[0]]), size))
     last_ns = int(times[-1]) if len(times) else -1
     found.extend(_compare_fills(whole, replay, last_ns))
@@ -118,9 +118,7 @@ def _same_bars(
     )
 
 
-def _compare_fills(
-    whole: BacktestRun, replay: BacktestRun, last_ns: int
-) -> Iterator[Difference]:
+def _compare_fills(whole: BacktestRun, replay: BacktestRun, last_ns: int) -> Iterator[Difference]:
     """Gives the fields in which the first fill that differs does; later ones follow from it."""
     ours, others = (_chosen_fills(run, last_ns) for run in (whole, replay))
     shared = min(len(ours), len(others))

@@ -1,4 +1,4 @@
-"""Does anything at a bar depend on what came after it?
+"""The audit that asks whether anything at a bar depends on what came after it.
 
 The run is repeated as if the world ended at a bar t, in two ways. In a prefix replay, every
 timeframe is cut to the bars that had closed when t closed. In a shuffled replay, the bars that had
@@ -57,9 +57,7 @@ def audit_lookahead(
     whole = run_backtest(
         request, recording, bars, dataset_digests=dataset_digests, versions=versions
     )
-    causes = Causes(
-        whole.model, request.resolved_switches(), bars, whole.bars.timeframe.label
-    )
+    causes = Causes(whole.model, request.resolved_switches(), bars, whole.bars.timeframe.label)
     audit = _Lookahead(request, predictor, bars, recording, whole, causes)
     random = np.random.default_rng(seed)
     rows = _chosen_rows(len(whole.bars), bar_count, random)
@@ -144,15 +142,20 @@ class _Lookahead:
         said = []
         if self._impossible:
             said.append(
-                f"{len(self._impossible)} replays could not be run on so few bars: "
-                f"{self._impossible[0]}"
+                f"{len(self._impossible)} of {self._tried} replays could not be run on so few "
+                f"bars: {self._impossible[0]}"
             )
         if self._short:
             said.append(
-                f"{self._short} prefixes end before their bar, because the alignment cuts all "
-                "timeframes to the window that they share; the shuffled replays reach it."
+                f"{self._short} of {self._tried} replays end before their bar, because the "
+                "alignment cuts all timeframes to the window that they share; the shuffled ones "
+                "reach it."
             )
         return tuple(said)
+
+    @property
+    def _tried(self) -> int:
+        return self.replay_count + len(self._impossible)
 
     def _run(self, bars: Mapping[str, BarSeries], edge: int) -> BacktestRun | None:
         replaying = ReplayPredictor(self.predictor, self.known, place=lambda _: 0, edge=edge)

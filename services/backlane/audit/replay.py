@@ -43,8 +43,8 @@ class ReplayPredictor:
     """Takes the outputs of rows whose window is known, and predicts the others.
 
     `place` says, for the number of rows asked, which known row the first of them is. With `edge`,
-    the index of a row, the rows around it are always predicted, and those far behind it get NaN: nobody looks at
-    what a replay does there.
+    the index of a row, the rows around it are always predicted, and those far behind it get NaN:
+    nobody looks at what a replay does there.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Does anything depend on how much history was loaded?
+"""The audit that asks whether anything depends on how much history was loaded.
 
 For seeded start dates, the features and the model's word are computed twice: from the bars that a
 run with this start loads, and from all bars that there are. A column that then differs by more
@@ -162,7 +162,8 @@ class _Warmup:
         if not self._impossible:
             return ()
         count, first = len(self._impossible), self._impossible[0]
-        return (f"{count} start dates leave too little to run: {first}",)
+        tried = count + self.replay_count
+        return (f"{count} of {tried} start dates leave too little to run: {first}",)
 
     def _compare(self, replay: Prepared) -> Iterator[_Unsettled]:
         times = replay.window.base.open_time_ns
@@ -193,7 +194,7 @@ class _Warmup:
             return f"the {loaded} bars of {label} that are loaded are fewer than it needs"
         if needed <= loaded:
             return f"it depends on where the bars of {label} begin"
-        return f"no history before the start is loaded, so that its indicator begins cold at {label}"
+        return f"no history before the start is loaded: its indicator on {label} begins cold"
 
 
 def _unsettled(

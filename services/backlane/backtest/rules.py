@@ -40,7 +40,7 @@ def decision_rules(request: BacktestRequest, info: ModelInfo, switches: Switches
     A regression head knows no confidence threshold and may always be SHORT. Without short positions
     in the profile, none is allowed from FLAT. Raises ModelNotTradableError for other heads.
     """
-    if not info.head.is_tradable:
+    if not (info.head.is_tradable or switches.classes_as_decisions):
         message = (
             f"{info.name} has a {info.head.value} head: its outputs are no BUY, HOLD and SELL. "
             "Choose a model with a classification or regression head."

@@ -64,7 +64,8 @@ class EndDate(Enum):
 class Switches:
     """One value for each switch; the defaults are what we hold to be right.
 
-    `fixed_warmup_bars` > 0 starts the simulation at that bar; 0 starts it at the first bar whose
+    `classes_as_decisions` reads the classes of any head as BUY, HOLD, SELL and HOLD, as the
+    reference does with a regime model. `fixed_warmup_bars` > 0 starts the simulation at that bar; 0 starts it at the first bar whose
     features are all known.
     """
 
@@ -89,6 +90,8 @@ class Switches:
     fixed_warmup_bars: int = 0
     end_date: EndDate = EndDate.WHOLE_DAY
     undefined_metrics: UndefinedMetrics = UndefinedMetrics.ABSENT
+    drop_extra_features: bool = False
+    classes_as_decisions: bool = False
 
     @property
     def feature_rules(self) -> FeatureRules:
@@ -98,6 +101,7 @@ class Switches:
             trapezoid_edge=self.trapezoid_edge,
             warmup_fillers=self.warmup_fillers,
             ignore_unknown_parameters=self.ignore_unknown_parameters,
+            drop_extra_features=self.drop_extra_features,
         )
 
     @property
@@ -129,6 +133,8 @@ _KTRDR_HEAD = Switches(
     fixed_warmup_bars=50,
     end_date=EndDate.MIDNIGHT,
     undefined_metrics=UndefinedMetrics.FILLERS,
+    drop_extra_features=True,
+    classes_as_decisions=True,
 )
 
 PROFILES: dict[str, Switches] = {

@@ -18,9 +18,12 @@ from backlane.cli.output import print_json, say
 from backlane.cli.places import addresses_of, home_of, models_dir_of
 from backlane.cli.request_options import RequestOptions, build_request, takes_request
 from backlane.cli.status import plural
+from backlane.cli.verify import verify
 from backlane.errors import FieldViolation, InvalidRequestError
 
 app = typer.Typer(name="backtest", help="Run models over history.", no_args_is_help=True)
+
+app.command("verify")(verify)
 
 RESULT_MARK = "result.json"
 """The file by which a folder is known for a result."""

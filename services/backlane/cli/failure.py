@@ -17,7 +17,6 @@ _EXTRAS = {
     "model": ("torch",),
     "report": ("jinja2", "markupsafe", "plotly"),
     "server": (
-        "aiosqlite",
         "grpc_health",
         "grpc_reflection",
         "pydantic_settings",

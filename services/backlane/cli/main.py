@@ -19,6 +19,8 @@ _COMMANDS = {
     "model": LazyCommand("backlane.cli.model", "List, show and verify model bundles."),
     "data": LazyCommand("backlane.cli.data", "Import bars, check them, look at them."),
     "report": LazyCommand("backlane.cli.report", "Write one HTML page about a result."),
+    "explain": LazyCommand("backlane.cli.explain", "Tell the story of one bar of a result."),
+    "audit": LazyCommand("backlane.cli.audit", "Look for look-ahead and cold indicators."),
     "version": LazyCommand("backlane.cli.version", "Print the versions of everything that runs."),
 }
 

@@ -11,6 +11,12 @@ from numpy.typing import NDArray
 
 from backlane.decisions.decision import Decision, DecisionReason
 
+_CLASSES = (
+    (Decision.BUY, "p_buy"),
+    (Decision.HOLD, "p_hold"),
+    (Decision.SELL, "p_sell"),
+    (Decision.HOLD, "p_fourth_class"),
+)
 _SUM_TOLERANCE = 1e-6  # within this, the reference takes logits for probabilities
 
 
@@ -46,6 +52,8 @@ def classification_scores(
 ) -> Scores:
     """Returns the scores of logits for BUY, HOLD and SELL, float32 of shape (bars, 3).
 
+    A fourth class, which only a compatibility profile lets through, is read as HOLD.
+
     Softmax in float32; the raw decision is the class of the highest probability, the first of ties;
     the confidence is that probability, widened. `sum_one_is_probability` takes logits whose sum
     happens to be 1 for probabilities, as the reference does.
@@ -58,10 +66,10 @@ def classification_scores(
         probabilities = np.where(is_sum_one[:, None], logits, probabilities)
     known = ~np.isnan(probabilities).any(axis=1)
     best = np.argmax(np.where(known[:, None], probabilities, np.float32(0)), axis=1)
-    decisions = np.array([Decision.BUY, Decision.HOLD, Decision.SELL], dtype=np.int8)
+    decisions = np.array([item for item, _ in _CLASSES], dtype=np.int8)
     confidence = np.take_along_axis(probabilities, best[:, None], axis=1)[:, 0]
     return Scores(
-        ("p_buy", "p_hold", "p_sell"),
+        tuple(name for _, name in _CLASSES[: logits.shape[1]]),
         probabilities,
         np.where(known, decisions[best], np.int8(Decision.HOLD)).astype(np.int8),
         np.where(known, confidence, np.float32(np.nan)).astype(np.float64),

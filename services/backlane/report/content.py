@@ -11,19 +11,16 @@ from backlane.backtest.switches import Switches
 from backlane.report.document import FunnelEntry
 from backlane.report.formats import (
     ABSENT,
+    cut,
     in_unit,
     money,
-    number,
     percent,
-    price_decimals,
-    quantity,
+    short,
     time_ns,
-    timestamp,
 )
 from backlane.report.texts import (
     CONFIG_TEXTS,
     DIGEST_TEXTS,
-    EXIT_TEXTS,
     FILL_TEXTS,
     REASON_TEXTS,
     STAGE_TEXTS,
@@ -32,10 +29,6 @@ from backlane.report.texts import (
 if TYPE_CHECKING:
     from backlane.report.frames import ResultFrames
 
-TRADE_ROWS_MAX = 1000
-"""Rows of the trade table; the first ones, the rest are in trades.csv."""
-TEXT_CHARS_MAX = 2000
-"""Characters of one text from a file that the page shows."""
 REQUEST_CHARS_MAX = 20_000
 """Characters of request.json that the page shows."""
 
@@ -61,16 +54,6 @@ class MetricRow:
     formula: str
     note: str
     source: str
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """One cell of a sortable table: `key` orders it, as a number where it is one."""
-
-    text: str
-    key: str
-    tone: str = ""
-    title: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +118,7 @@ def tiles(result: "ResultFrames") -> list[Tile]:
     for id_, note in _TILES.items():
         if id_ not in metrics.index:
             continue
-        row = metrics.loc[id_]
+        row = {str(key): value for key, value in metrics.loc[id_].items()}
         text = _fill_in(note, shown)
         if id_ == "final_equity" and cash is not None:
             text = f"from {money(cash)}"
@@ -224,74 +207,6 @@ def _return_text(value: float) -> str:
     return percent(value).rstrip("%") if np.isfinite(value) else ""
 
 
-TRADE_COLUMNS: Mapping[str, str] = {
-    "#": "number",
-    "entry": "text",
-    "exit": "text",
-    "side": "text",
-    "quantity": "number",
-    "entry price": "number",
-    "exit price": "number",
-    "gross": "number",
-    "commission": "number",
-    "slippage": "number",
-    "financing": "number",
-    "net": "number",
-    "MAE": "number",
-    "MFE": "number",
-    "closed by": "text",
-}
-"""The columns of the trade table, and how each is sorted."""
-
-
-def trade_columns(result: "ResultFrames") -> dict[str, str]:
-    """Returns TRADE_COLUMNS; the financing is left out where none was paid."""
-    has_financing = _has_financing(result)
-    return {n: kind for n, kind in TRADE_COLUMNS.items() if n != "financing" or has_financing}
-
-
-def _has_financing(result: "ResultFrames") -> bool:
-    trades = result.trades
-    return "financing" in trades and bool((trades["financing"] != 0).any())
-
-
-def trade_rows(result: "ResultFrames") -> list[list[Cell]]:
-    """Returns the first TRADE_ROWS_MAX trades, in the order of `trade_columns`."""
-    trades = result.trades.head(TRADE_ROWS_MAX)
-    amount_names = ["gross_pnl", "commission", "slippage"]
-    amount_names += ["financing"] if _has_financing(result) else []
-    decimals = price_decimals(trades[["entry_price", "exit_price"]].to_numpy().ravel())
-    rows = []
-    for position, trade in enumerate(trades.itertuples(), start=1):
-        exit_reason = str(trade.exit_reason)
-        tone = "won" if trade.net_pnl > 0 else "lost"
-        rows.append(
-            [
-                Cell(f"{position:,}", str(position)),
-                _time(trade.entry_time),
-                _time(trade.exit_time),
-                Cell(short(str(trade.side)), short(str(trade.side))),
-                Cell(quantity(trade.quantity), repr(trade.quantity)),
-                _amount(trade.entry_price, decimals),
-                _amount(trade.exit_price, decimals),
-                *(_amount(getattr(trade, name), 2) for name in amount_names),
-                _amount(trade.net_pnl, 2, tone),
-                _amount(trade.mae, 2),
-                _amount(trade.mfe, 2),
-                Cell(short(exit_reason), short(exit_reason), title=EXIT_TEXTS.get(exit_reason, "")),
-            ]
-        )
-    return rows
-
-
-def _time(value: Any) -> Cell:
-    return Cell(timestamp(value), timestamp(value))
-
-
-def _amount(value: float, decimals: int, tone: str = "") -> Cell:
-    return Cell(number(value, decimals), repr(float(value)), tone)
-
-
 def assumptions(config: Mapping[str, Any]) -> dict[str, list[Fact]]:
     """Returns every key of the configuration: the plain ones, then each nested group."""
     groups: dict[str, list[Fact]] = {"Run and costs": []}
@@ -370,13 +285,8 @@ def identity(result: "ResultFrames") -> dict[str, list[Fact]]:
 
 def request_text(request: Mapping[str, Any]) -> str:
     """Returns the request as it runs again, cut at REQUEST_CHARS_MAX."""
-    return _cut(json.dumps(request, indent=2), REQUEST_CHARS_MAX)
+    return cut(json.dumps(request, indent=2), REQUEST_CHARS_MAX)
 
 
 def short(text: str) -> str:
-    """Returns a text from a file, cut at TEXT_CHARS_MAX."""
-    return _cut(text, TEXT_CHARS_MAX)
-
-
-def _cut(text: str, chars_max: int) -> str:
-    return text if len(text) <= chars_max else text[: chars_max - 1] + "…"
+    """Returns a text from a file, cut at TEXT_CHARS_MA

@@ -172,8 +172,8 @@ def _paths(trades: pd.DataFrame, name: str, color: str) -> go.Scatter:
 
 def _entries(trades: pd.DataFrame, name: str, symbol: str) -> go.Scatter:
     texts = [
-        f"{escape(str(trade.side))} {quantity(trade.quantity)} at {trade.entry_price:.8g}"
-        for trade in trades.itertuples()
+        f"{escape(str(trade['side']))} {quantity(trade['quantity'])} at {trade['entry_price']:.8g}"
+        for trade in trades.to_dict("records")
     ]
     return go.Scatter(
         x=_epoch_ms(trades["entry_time"]),
@@ -193,9 +193,9 @@ def _entries(trades: pd.DataFrame, name: str, symbol: str) -> go.Scatter:
 
 def _exits(trades: pd.DataFrame) -> go.Scatter:
     texts = [
-        f"exit at {trade.exit_price:.8g}, net {money(trade.net_pnl)}, "
-        f"{escape(str(trade.exit_reason))}"
-        for trade in trades.itertuples()
+        f"exit at {trade['exit_price']:.8g}, net {money(trade['net_pnl'])}, "
+        f"{escape(str(trade['exit_reason']))}"
+        for trade in trades.to_dict("records")
     ]
     return go.Scatter(
         x=_epoch_ms(trades["exit_time"]),
@@ -236,7 +236,7 @@ def _add_equity(figure: go.Figure, result: "ResultFrames") -> None:
 
 
 def _add_drawdown(figure: go.Figure, result: "ResultFrames") -> None:
-    values = result.drawdown.to_numpy()
+    values = result.drawdown.to_numpy(dtype=np.float64)
     kept = extreme_indices(values, CURVE_POINTS_MAX)
     area = go.Scatter(
         x=_epoch_ms(result.equity.index)[kept],

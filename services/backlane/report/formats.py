@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,12 +11,14 @@ from numpy.typing import NDArray
 
 ABSENT = "–"  # noqa: RUF001 - the dash of a table, no minus
 MINUS = "−"  # noqa: RUF001 - as wide as a digit and a plus
+TEXT_CHARS_MAX = 2000
+"""Characters of one text from a file that the page shows."""
 PRICE_DIGITS = 6
 """Digits of a price that are shown; the decimals follow from the size of the price."""
 
 
 def number(value: float, decimals: int) -> str:
-    """Returns 1,234.50 or −1,234.50; a dash for what is no number."""
+    """Returns 1,234.50, with MINUS below 0; a dash for what is no number."""
     if not math.isfinite(value):
         return ABSENT
     text = f"{abs(value):,.{decimals}f}"
@@ -49,11 +52,11 @@ def price_decimals(prices: NDArray[np.float64]) -> int:
     return min(8, max(2, PRICE_DIGITS - whole_digits))
 
 
-def timestamp(value: object) -> str:
+def timestamp(value: Any) -> str:
     """Returns 2023-01-04 01:00, with seconds where there are any; UTC goes without saying."""
-    moment = pd.Timestamp(value)  # type: ignore[arg-type]
-    if moment is pd.NaT:
+    if pd.isna(value):
         return ABSENT
+    moment = pd.Timestamp(value)
     moment = moment.tz_localize("UTC") if moment.tzinfo is None else moment.tz_convert("UTC")
     has_seconds = moment.second or moment.microsecond or moment.nanosecond
     return str(moment.strftime("%Y-%m-%d %H:%M:%S" if has_seconds else "%Y-%m-%d %H:%M"))
@@ -81,4 +84,15 @@ def in_unit(value: float | None, unit: str) -> str:
     """Returns a metric in its unit; a dash for one that has no value."""
     if value is None or not math.isfinite(value):
         return ABSENT
-    return _BY_UNIT.get(unit, lambda plain: f"{plain:,.6g}")(value)
+    write = _BY_UNIT.get(unit)
+    return f"{value:,.6g}" if write is None else write(value)
+
+
+def short(text: str) -> str:
+    """Returns a text from a file, cut at TEXT_CHARS_MAX."""
+    return cut(text, TEXT_CHARS_MAX)
+
+
+def cut(text: str, chars_max: int) -> str:
+    """Returns at most `chars_max` characters; a cut text ends in an ellipsis."""
+    return text if len(text) <= chars_max else text[: chars_max - 1] + "…"

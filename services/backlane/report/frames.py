@@ -73,7 +73,8 @@ class ResultFrames:
     @cached_property
     def trades(self) -> pd.DataFrame:
         """One row for each closed trade, oldest first."""
-        return self._read("trades.csv").to_pandas()
+        frame: pd.DataFrame = self._read("trades.csv").to_pandas()
+        return frame
 
     @cached_property
     def decisions(self) -> pd.DataFrame:
@@ -162,7 +163,8 @@ class ResultFrames:
         return monthly_figure(self)
 
     def _by_time(self, name: str) -> pd.DataFrame:
-        return self._read(name).to_pandas().set_index("time")
+        frame: pd.DataFrame = self._read(name).to_pandas()
+        return frame.set_index("time")
 
 
 def load_result(directory: str | Path) -> ResultFrames:

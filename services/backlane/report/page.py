@@ -8,6 +8,7 @@ import base64
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,13 +16,17 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from backlane.audit.stamp import AuditStamp
 from backlane.report import content
+from backlane.report.audits import audit_section
 from backlane.report.figures import (
     CURVE_POINTS_MAX,
     MONTHS,
     TRADE_MARKS_MAX,
     overview_figure,
 )
+from backlane.report.formats import short, timestamp
+from backlane.report.trade_table import TRADE_ROWS_MAX, trade_columns, trade_rows
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -32,8 +37,8 @@ PAGE_MARK = "<!doctype html>\n<!-- backlane.report.v1 -->"
 """How every report begins: only such a file is replaced."""
 
 
-def render_report(result: "ResultFrames") -> str:
-    """Returns the page."""
+def render_report(result: "ResultFrames", stamps: Sequence[AuditStamp] = ()) -> str:
+    """Returns the page; it carries the stamps of audits."""
     environment = Environment(
         loader=PackageLoader("backlane.report"),
         autoescape=True,
@@ -48,18 +53,19 @@ def render_report(result: "ResultFrames") -> str:
         style=Markup(_asset("page.css")),  # noqa: S704 - of this package
         scripts=[Markup(script) for script in scripts],  # noqa: S704 - plotly's and this package's
         figure=Markup(_figure_json(overview_figure(result))),  # noqa: S704 - escaped as JSON
+        audits=[audit_section(stamp, result.document) for stamp in stamps],
         **_sections(result),
     )
 
 
-def write_report(result: "ResultFrames", path: Path) -> None:
+def write_report(result: "ResultFrames", path: Path, stamps: Sequence[AuditStamp] = ()) -> None:
     """Writes the page: all of it, or nothing.
 
     An earlier report is replaced; any other file is refused with FileExistsError.
     """
     if path.exists() and not _is_report(path):
         raise FileExistsError(f"{path} exists and is no report: choose another --out.")
-    page = render_report(result)
+    page = render_report(result, stamps)
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -82,10 +88,10 @@ def _sections(result: "ResultFrames") -> dict[str, Any]:
     bars = result.bars
     return {
         "document": document,
-        "first_bar": content.timestamp(document.first_bar),
-        "last_bar": content.timestamp(document.last_bar),
+        "first_bar": timestamp(document.first_bar),
+        "last_bar": timestamp(document.last_bar),
         "tiles": content.tiles(result),
-        "no_trades_because": content.short(document.no_trades_because),
+        "no_trades_because": short(document.no_trades_because),
         "has_prices": bars is not None,
         "is_thinned": max(len(result.equity), 0 if bars is None else len(bars)) > CURVE_POINTS_MAX,
         "curve_points_max": CURVE_POINTS_MAX,
@@ -95,9 +101,9 @@ def _sections(result: "ResultFrames") -> dict[str, Any]:
         "months": content.months(result),
         "stages": content.stages(document.funnel),
         "metric_groups": content.metric_groups(result),
-        "trade_columns": content.trade_columns(result),
-        "trade_rows": content.trade_rows(result),
-        "trade_rows_max": content.TRADE_ROWS_MAX,
+        "trade_columns": trade_columns(result),
+        "trade_rows": trade_rows(result),
+        "trade_rows_max": TRADE_ROWS_MAX,
         "fill_sentence": content.fill_sentence(result),
         "assumptions": content.assumptions(document.config),
         "identity": content.identity(result),

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from backlane.audit.stamp import AuditStamp, parse_stamp
 from backlane.errors import FieldViolation, InvalidRequestError, ResultNotFoundError
 
 JSON_BYTES_MAX = 16 * 1024 * 1024
@@ -106,15 +107,24 @@ def read_json(directory: Path, name: str) -> dict[str, Any]:
     return content
 
 
+def read_stamp(path: Path) -> AuditStamp:
+    """Returns the stamp that `backlane audit` wrote; errors are those of `read_table`."""
+    content = read_json(path.parent, path.name)
+    try:
+        return parse_stamp(content)
+    except ValueError as error:
+        raise _damaged(path, str(error)) from error
+
+
 def _missing(path: Path) -> ResultNotFoundError:
     return ResultNotFoundError(
-        f"There is no {path}. Give the directory that `backlane backtest run --out` wrote.",
+        f"There is no {path}. Give what `backlane backtest run --out` wrote.",
         metadata={"file": str(path)},
     )
 
 
 def _damaged(path: Path, why: str) -> InvalidRequestError:
-    message = f"{path} cannot be read: {why}. Run the backtest again, or download the result again."
+    message = f"{path} cannot be read: {why}. Make it again, or download it again."
     return InvalidRequestError(
         message,
         metadata={"file": str(path)},

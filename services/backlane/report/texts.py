@@ -54,10 +54,10 @@ EXIT_TEXTS: Mapping[str, str] = {reason.name: text for reason, text in _EXITS.it
 """Why a trade was closed."""
 
 FILL_TEXTS: Mapping[str, str] = {
-    "next_open": "A decision at the close of a bar fills at the open of the next one. A decision on "
-    "the last bar does not fill.",
-    "this_close": "A decision at the close of a bar fills at that very close: the price that it was "
-    "decided on.",
+    "next_open": "A decision at the close of a bar fills at the open of the next one. A decision "
+    "on the last bar does not fill.",
+    "this_close": "A decision at the close of a bar fills at that very close: the price that it "
+    "was decided on.",
 }
 """What the switch `fill` says."""
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from backlane.api.operations.v1 import operation_pb2, operations_service_pb2, worker_service_pb2
 from backlane.errors import CancelledRunError, InvalidRequestError, WorkerLostError
+from backlane.execution.order import ExitReason
 from backlane.operations import limits
 from backlane.operations.commands import (
     Claim,
@@ -34,7 +35,6 @@ from backlane.operations.operation import Operation, OperationError, Payload, Pr
 from backlane.operations.selection import Selection
 from backlane.operations.store import Renewal
 from backlane.operations.watching import Phase, StartAt, WatchMessage, WatchRequest
-from backlane.execution.order import ExitReason
 from backlane.portfolio.position import PositionSide
 from backlane.portfolio.records import EquityPoint, TradeRecord
 from backlane.rpc.error_catalog import code_of

@@ -14,12 +14,13 @@ from backlane.backtest.result import BacktestRun
 from backlane.decisions.decision import DecisionReason
 from backlane.execution.order import ExitReason, OrderOutcome
 from backlane.metrics.definitions import METRICS
-from backlane.report.content import TEXT_CHARS_MAX, TRADE_ROWS_MAX
 from backlane.report.document import ResultDocument
 from backlane.report.figures import CURVE_POINTS_MAX
+from backlane.report.formats import TEXT_CHARS_MAX
 from backlane.report.frames import ResultFrames, load_result
 from backlane.report.page import PAGE_MARK, render_report, write_report
 from backlane.report.texts import CONFIG_TEXTS, EXIT_TEXTS, REASON_TEXTS
+from backlane.report.trade_table import TRADE_ROWS_MAX
 from backlane.sources.results import request_document, result_document, trades_table
 from tests.unit.report.conftest import run_sample
 

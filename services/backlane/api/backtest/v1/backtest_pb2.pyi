@@ -630,6 +630,8 @@ class Switches(_message.Message):
     FIXED_WARMUP_BARS_FIELD_NUMBER: _builtins.int
     END_DATE_FIELD_NUMBER: _builtins.int
     UNDEFINED_METRICS_FIELD_NUMBER: _builtins.int
+    DROP_EXTRA_FEATURES_FIELD_NUMBER: _builtins.int
+    CLASSES_AS_DECISIONS_FIELD_NUMBER: _builtins.int
     fill: Global___Switches.FillTime.ValueType
     """When a decision fills."""
     alignment: Global___Switches.Alignment.ValueType
@@ -672,6 +674,10 @@ class Switches(_message.Message):
     """What a bare end date means; a client resolves it to end_time, so a server only records it."""
     undefined_metrics: Global___Switches.UndefinedMetrics.ValueType
     """What stands for a metric that is not defined."""
+    drop_extra_features: _builtins.bool
+    """Drop features of the strategy that the model does not use (ktrdr) in place of refusing them."""
+    classes_as_decisions: _builtins.bool
+    """Read the classes of any head as BUY, HOLD, SELL, HOLD (ktrdr) in place of refusing it."""
     def __init__(
         self,
         *,
@@ -696,17 +702,23 @@ class Switches(_message.Message):
         fixed_warmup_bars: _builtins.int | None = ...,
         end_date: Global___Switches.EndDate.ValueType | None = ...,
         undefined_metrics: Global___Switches.UndefinedMetrics.ValueType | None = ...,
+        drop_extra_features: _builtins.bool | None = ...,
+        classes_as_decisions: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_alignment", b"_alignment", "_annualization", b"_annualization", "_decisions_from_bundle", b"_decisions_from_bundle", "_end_date", b"_end_date", "_excursions", b"_excursions", "_fill", b"_fill", "_fixed_warmup_bars", b"_fixed_warmup_bars", "_forced_close_in_equity", b"_forced_close_in_equity", "_history_before_start", b"_history_before_start", "_holding_time", b"_holding_time", "_ignore_unknown_parameters", b"_ignore_unknown_parameters", "_logits_sum_one", b"_logits_sum_one", "_max_drawdown_money", b"_max_drawdown_money", "_nan_features", b"_nan_features", "_short_equity_with_commission", b"_short_equity_with_commission", "_shorts", b"_shorts", "_sortino_deviation", b"_sortino_deviation", "_trade_commission", b"_trade_commission", "_trapezoid_edge", b"_trapezoid_edge", "_undefined_metrics", b"_undefined_metrics", "_warmup_fillers", b"_warmup_fillers", "alignment", b"alignment", "annualization", b"annualization", "decisions_from_bundle", b"decisions_from_bundle", "end_date", b"end_date", "excursions", b"excursions", "fill", b"fill", "fixed_warmup_bars", b"fixed_warmup_bars", "forced_close_in_equity", b"forced_close_in_equity", "history_before_start", b"history_before_start", "holding_time", b"holding_time", "ignore_unknown_parameters", b"ignore_unknown_parameters", "logits_sum_one", b"logits_sum_one", "max_drawdown_money", b"max_drawdown_money", "nan_features", b"nan_features", "short_equity_with_commission", b"short_equity_with_commission", "shorts", b"shorts", "sortino_deviation", b"sortino_deviation", "trade_commission", b"trade_commission", "trapezoid_edge", b"trapezoid_edge", "undefined_metrics", b"undefined_metrics", "warmup_fillers", b"warmup_fillers"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_alignment", b"_alignment", "_annualization", b"_annualization", "_classes_as_decisions", b"_classes_as_decisions", "_decisions_from_bundle", b"_decisions_from_bundle", "_drop_extra_features", b"_drop_extra_features", "_end_date", b"_end_date", "_excursions", b"_excursions", "_fill", b"_fill", "_fixed_warmup_bars", b"_fixed_warmup_bars", "_forced_close_in_equity", b"_forced_close_in_equity", "_history_before_start", b"_history_before_start", "_holding_time", b"_holding_time", "_ignore_unknown_parameters", b"_ignore_unknown_parameters", "_logits_sum_one", b"_logits_sum_one", "_max_drawdown_money", b"_max_drawdown_money", "_nan_features", b"_nan_features", "_short_equity_with_commission", b"_short_equity_with_commission", "_shorts", b"_shorts", "_sortino_deviation", b"_sortino_deviation", "_trade_commission", b"_trade_commission", "_trapezoid_edge", b"_trapezoid_edge", "_undefined_metrics", b"_undefined_metrics", "_warmup_fillers", b"_warmup_fillers", "alignment", b"alignment", "annualization", b"annualization", "classes_as_decisions", b"classes_as_decisions", "decisions_from_bundle", b"decisions_from_bundle", "drop_extra_features", b"drop_extra_features", "end_date", b"end_date", "excursions", b"excursions", "fill", b"fill", "fixed_warmup_bars", b"fixed_warmup_bars", "forced_close_in_equity", b"forced_close_in_equity", "history_before_start", b"history_before_start", "holding_time", b"holding_time", "ignore_unknown_parameters", b"ignore_unknown_parameters", "logits_sum_one", b"logits_sum_one", "max_drawdown_money", b"max_drawdown_money", "nan_features", b"nan_features", "short_equity_with_commission", b"short_equity_with_commission", "shorts", b"shorts", "sortino_deviation", b"sortino_deviation", "trade_commission", b"trade_commission", "trapezoid_edge", b"trapezoid_edge", "undefined_metrics", b"undefined_metrics", "warmup_fillers", b"warmup_fillers"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_alignment", b"_alignment", "_annualization", b"_annualization", "_decisions_from_bundle", b"_decisions_from_bundle", "_end_date", b"_end_date", "_excursions", b"_excursions", "_fill", b"_fill", "_fixed_warmup_bars", b"_fixed_warmup_bars", "_forced_close_in_equity", b"_forced_close_in_equity", "_history_before_start", b"_history_before_start", "_holding_time", b"_holding_time", "_ignore_unknown_parameters", b"_ignore_unknown_parameters", "_logits_sum_one", b"_logits_sum_one", "_max_drawdown_money", b"_max_drawdown_money", "_nan_features", b"_nan_features", "_short_equity_with_commission", b"_short_equity_with_commission", "_shorts", b"_shorts", "_sortino_deviation", b"_sortino_deviation", "_trade_commission", b"_trade_commission", "_trapezoid_edge", b"_trapezoid_edge", "_undefined_metrics", b"_undefined_metrics", "_warmup_fillers", b"_warmup_fillers", "alignment", b"alignment", "annualization", b"annualization", "decisions_from_bundle", b"decisions_from_bundle", "end_date", b"end_date", "excursions", b"excursions", "fill", b"fill", "fixed_warmup_bars", b"fixed_warmup_bars", "forced_close_in_equity", b"forced_close_in_equity", "history_before_start", b"history_before_start", "holding_time", b"holding_time", "ignore_unknown_parameters", b"ignore_unknown_parameters", "logits_sum_one", b"logits_sum_one", "max_drawdown_money", b"max_drawdown_money", "nan_features", b"nan_features", "short_equity_with_commission", b"short_equity_with_commission", "shorts", b"shorts", "sortino_deviation", b"sortino_deviation", "trade_commission", b"trade_commission", "trapezoid_edge", b"trapezoid_edge", "undefined_metrics", b"undefined_metrics", "warmup_fillers", b"warmup_fillers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_alignment", b"_alignment", "_annualization", b"_annualization", "_classes_as_decisions", b"_classes_as_decisions", "_decisions_from_bundle", b"_decisions_from_bundle", "_drop_extra_features", b"_drop_extra_features", "_end_date", b"_end_date", "_excursions", b"_excursions", "_fill", b"_fill", "_fixed_warmup_bars", b"_fixed_warmup_bars", "_forced_close_in_equity", b"_forced_close_in_equity", "_history_before_start", b"_history_before_start", "_holding_time", b"_holding_time", "_ignore_unknown_parameters", b"_ignore_unknown_parameters", "_logits_sum_one", b"_logits_sum_one", "_max_drawdown_money", b"_max_drawdown_money", "_nan_features", b"_nan_features", "_short_equity_with_commission", b"_short_equity_with_commission", "_shorts", b"_shorts", "_sortino_deviation", b"_sortino_deviation", "_trade_commission", b"_trade_commission", "_trapezoid_edge", b"_trapezoid_edge", "_undefined_metrics", b"_undefined_metrics", "_warmup_fillers", b"_warmup_fillers", "alignment", b"alignment", "annualization", b"annualization", "classes_as_decisions", b"classes_as_decisions", "decisions_from_bundle", b"decisions_from_bundle", "drop_extra_features", b"drop_extra_features", "end_date", b"end_date", "excursions", b"excursions", "fill", b"fill", "fixed_warmup_bars", b"fixed_warmup_bars", "forced_close_in_equity", b"forced_close_in_equity", "history_before_start", b"history_before_start", "holding_time", b"holding_time", "ignore_unknown_parameters", b"ignore_unknown_parameters", "logits_sum_one", b"logits_sum_one", "max_drawdown_money", b"max_drawdown_money", "nan_features", b"nan_features", "short_equity_with_commission", b"short_equity_with_commission", "shorts", b"shorts", "sortino_deviation", b"sortino_deviation", "trade_commission", b"trade_commission", "trapezoid_edge", b"trapezoid_edge", "undefined_metrics", b"undefined_metrics", "warmup_fillers", b"warmup_fillers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__alignment: _TypeAlias = _typing.Literal["alignment"]  # noqa: Y015
     _WhichOneofArgType__alignment: _TypeAlias = _typing.Literal["_alignment", b"_alignment"]  # noqa: Y015
     _WhichOneofReturnType__annualization: _TypeAlias = _typing.Literal["annualization"]  # noqa: Y015
     _WhichOneofArgType__annualization: _TypeAlias = _typing.Literal["_annualization", b"_annualization"]  # noqa: Y015
+    _WhichOneofReturnType__classes_as_decisions: _TypeAlias = _typing.Literal["classes_as_decisions"]  # noqa: Y015
+    _WhichOneofArgType__classes_as_decisions: _TypeAlias = _typing.Literal["_classes_as_decisions", b"_classes_as_decisions"]  # noqa: Y015
     _WhichOneofReturnType__decisions_from_bundle: _TypeAlias = _typing.Literal["decisions_from_bundle"]  # noqa: Y015
     _WhichOneofArgType__decisions_from_bundle: _TypeAlias = _typing.Literal["_decisions_from_bundle", b"_decisions_from_bundle"]  # noqa: Y015
+    _WhichOneofReturnType__drop_extra_features: _TypeAlias = _typing.Literal["drop_extra_features"]  # noqa: Y015
+    _WhichOneofArgType__drop_extra_features: _TypeAlias = _typing.Literal["_drop_extra_features", b"_drop_extra_features"]  # noqa: Y015
     _WhichOneofReturnType__end_date: _TypeAlias = _typing.Literal["end_date"]  # noqa: Y015
     _WhichOneofArgType__end_date: _TypeAlias = _typing.Literal["_end_date", b"_end_date"]  # noqa: Y015
     _WhichOneofReturnType__excursions: _TypeAlias = _typing.Literal["excursions"]  # noqa: Y015
@@ -748,7 +760,11 @@ class Switches(_message.Message):
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__annualization) -> _WhichOneofReturnType__annualization | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__classes_as_decisions) -> _WhichOneofReturnType__classes_as_decisions | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__decisions_from_bundle) -> _WhichOneofReturnType__decisions_from_bundle | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__drop_extra_features) -> _WhichOneofReturnType__drop_extra_features | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__end_date) -> _WhichOneofReturnType__end_date | None: ...
     @_typing.overload
