@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -141,7 +141,7 @@ def _chosen_fills(run: BacktestRun, last_ns: int) -> NDArray[np.void]:
     """Returns the fills up to a time, without the one that the end of the data forces."""
     fills = run.fills.view(np.ndarray)
     is_chosen = (fills["exit_reason"] != ExitReason.END_OF_DATA) & (fills["time_ns"] <= last_ns)
-    return fills[is_chosen]
+    return cast(NDArray[np.void], fills[is_chosen])
 
 
 def _order_fields(fills: NDArray[np.void]) -> list[str]:

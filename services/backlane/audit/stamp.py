@@ -99,6 +99,8 @@ class AuditStamp:
     def to_document(self) -> dict[str, Any]:
         """Returns the stamp as plain data for JSON; times are ISO 8601."""
         document = asdict(self)
+        document["columns"] = {stage: list(names) for stage, names in self.columns.items()}
+        document["notes"] = list(self.notes)
         document["findings"] = [_finding_document(finding) for finding in self.findings]
         document["checked"] = [iso_time(time_ns) for time_ns in document.pop("checked_ns")]
         return {"format": STAMP_FORMAT, "is_passed": self.is_passed} | document

@@ -78,6 +78,8 @@ def audit_warmup(
             on_progress(done, len(rows))
     findings = audit.findings()
     times = whole.window.base.open_time_ns
+    config = effective_config(request, whole.decisions, whole.switches)
+    config["timeframe"] = whole.window.base.timeframe.label
     return AuditStamp(
         kind=AuditKind.WARMUP,
         verdict=verdict_of(findings),
@@ -93,7 +95,7 @@ def audit_warmup(
         model=whole.model.name,
         model_digest=whole.model.digest,
         dataset_digests=dict(dataset_digests),
-        config_digest=digest_config(effective_config(request, whole.decisions, whole.switches)),
+        config_digest=digest_config(config),
         versions=dict(versions or {}),
     )
 

@@ -89,6 +89,14 @@ class RequestOptions:
         list[str] | None,
         _option("--switch", panel=_RULES, help="NAME=VALUE: one switch on top of the profile."),
     ] = None
+    set: Annotated[
+        list[str] | None,
+        _option(
+            "--set",
+            panel=_RULES,
+            help="FIELD=VALUE: any field of the request, as in exits.stop_loss=0.02.",
+        ),
+    ] = None
     threshold: Annotated[
         float | None,
         _option(
@@ -238,6 +246,9 @@ def _override(document: dict[str, Any], options: RequestOptions, *, is_local: bo
     for text in options.switch or []:
         name, value = _pair(text, "switch", "NAME=VALUE, as in fill=this_close")
         _put(document, ["switches", name], _plain_value(value))
+    for text in options.set or []:
+        field, value = _pair(text, "set", "FIELD=VALUE, as in exits.stop_loss=0.02")
+        _put(document, field.split("."), _plain_value(value))
     for text in options.data or []:
         label, file = _pair(text, "data", "TIMEFRAME=FILE, as in 1h=EURUSD.csv")
         _put(document, ["data", "files", label], _absolute(file, Path.cwd()))
@@ -265,10 +276,15 @@ def _pair(text: str, option: str, form: str) -> tuple[str, str]:
 
 
 def _plain_value(text: str) -> object:
-    """Reads true, false and whole numbers as what they are; everything else stays text."""
+    """Reads true, false and numbers as what they are; everything else stays text."""
     if text in ("true", "false"):
         return text == "true"
-    return int(text) if text.isdecimal() else text
+    if text.isdecimal():
+        return int(text)
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def _absolute(path: str, folder: Path) -> str:

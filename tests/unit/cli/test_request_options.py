@@ -223,3 +223,20 @@ def test_a_command_that_takes_a_request_has_its_options_and_its_own():
     assert got["options"].switch == ["a=1", "b=2"]
     assert got["options"].allow_short is False
     assert got["options"].cash is None
+
+
+def test_any_field_can_be_set():
+    options = RequestOptions(
+        model="rsi_bb",
+        symbol="EURUSD",
+        set=["exits.stop_loss=0.02", "exits.max_holding_bars=48", "margin.leverage=2.5"],
+    )
+    request = build_request(options, is_local=False)
+    assert (request.exits.stop_loss, request.exits.max_holding_bars) == (0.02, 48)
+    assert request.margin.leverage == 2.5
+
+
+def test_a_field_that_is_no_pair_is_refused():
+    options = RequestOptions(model="rsi_bb", symbol="EURUSD", set=["exits.stop_loss"])
+    with pytest.raises(InvalidRequestError, match="FIELD=VALUE"):
+        build_request(options, is_local=False)
