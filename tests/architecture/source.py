@@ -22,6 +22,7 @@ PIPELINE = (
     "cycle",
     "metrics",
     "backtest",
+    "audit",
 )
 """The stages, in the order that bars flow through them."""
 
