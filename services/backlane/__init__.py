@@ -3,9 +3,9 @@
 The folders are the stages that bars flow through, each reading only the ones before it:
 
 market -> indicators -> fuzzy -> features -> inference -> decisions -> execution -> portfolio
--> risk -> cycle -> metrics -> backtest
+-> risk -> cycle -> metrics -> backtest -> audit
 
 Beside them stands `operations`, the state machine of long-running operations. At the edge:
 `sources` reads files, `wire` speaks protobuf, `rpc` serves, `client` is the SDK and `cli` the
-command line. `api` is generated. This module imports nothing, so that each part loads alone.
+command line, `report` the page about a result. `api` is generated. This module imports nothing, so that each part loads alone.
 """

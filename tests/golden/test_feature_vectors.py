@@ -39,6 +39,7 @@ KTRDR_HEAD = FeatureRules(
     alignment=Alignment.STAMP_FORWARD_FILL,
     trapezoid_edge=False,
     warmup_fillers=True,
+    reference_indicators=True,
     ignore_unknown_parameters=True,
     drop_extra_features=True,
 )
@@ -87,7 +88,7 @@ def test_an_indicator_gives_the_recorded_series(case: dict[str, Any]) -> None:
     assert violations == []
     bars = _indicator_input(case["input"])
 
-    outputs = kind.outputs_of(bars, parameters, warmup_fillers=True)
+    outputs = kind.outputs_of(bars, parameters, warmup_fillers=True, reference_indicators=True)
 
     assert list(kind.outputs) == case["outputs"]
     suffixes = [f".{name}" for name in kind.outputs] or [""]

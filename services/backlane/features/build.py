@@ -66,7 +66,10 @@ def feature_columns(
         series = bars[timeframe]
         _require_bars(indicator, series)
         outputs = indicator.type.outputs_of(
-            series, indicator.parameters, warmup_fillers=rules.warmup_fillers
+            series,
+            indicator.parameters,
+            warmup_fillers=rules.warmup_fillers,
+            reference_indicators=rules.reference_indicators,
         )
         for column, feature, output_index in group:
             values = _column(outputs[output_index], feature, rules, normalization)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from backlane.indicators.registry import IndicatorType
+from backlane.indicators.indicator import IndicatorType
 
 
 @dataclass(frozen=True, slots=True)

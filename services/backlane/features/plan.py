@@ -11,7 +11,8 @@ from backlane.features.outputs import OutputReference, resolve_output
 from backlane.features.rules import FeatureRules
 from backlane.features.strategy import Strategy
 from backlane.indicators.fields import Parameters, read_parameters
-from backlane.indicators.registry import IndicatorType, find_indicator
+from backlane.indicators.indicator import IndicatorType
+from backlane.indicators.registry import find_indicator
 
 
 @dataclass(frozen=True, slots=True)

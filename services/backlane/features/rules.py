@@ -18,6 +18,8 @@ class FeatureRules:
 
     `trapezoid_edge`: degree 1 at the edge of a trapezoid with a == b or c == d (ktrdr: 0).
     `warmup_fillers`: neutral values that look real during warm-up (ktrdr) in place of NaN.
+    `reference_indicators`: what ktrdr's indicators give by mistake, and zigzag as an input (ktrdr),
+    in place of what their definitions say; terms only of the shapes that ktrdr has.
     `ignore_unknown_parameters`: drop unknown indicator parameters (ktrdr) in place of refusing.
     `drop_extra_features`: drop features of the strategy that the model does not use (ktrdr) in
     place of refusing.
@@ -26,6 +28,7 @@ class FeatureRules:
     alignment: Alignment = Alignment.KNOWN_AT_CLOSE
     trapezoid_edge: bool = True
     warmup_fillers: bool = False
+    reference_indicators: bool = False
     ignore_unknown_parameters: bool = False
     drop_extra_features: bool = False
 

@@ -22,7 +22,8 @@ from backlane.features.strategy import (
 )
 from backlane.fuzzy.shapes import SHAPES, find_shape, parameter_mistake
 from backlane.indicators.fields import read_parameters, unknown_parameters
-from backlane.indicators.registry import IndicatorType, find_indicator, known_indicators
+from backlane.indicators.indicator import IndicatorType
+from backlane.indicators.registry import find_indicator, known_indicators
 from backlane.market.timeframe import Timeframe
 
 NORMALIZATIONS = ("none", "minmax", "zscore")

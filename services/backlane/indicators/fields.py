@@ -1,8 +1,8 @@
 """Parameters of indicators: what each accepts, and how plain data from a file becomes them.
 
-An indicator's parameters are a frozen dataclass whose fields are made by `whole`, `number`,
-`choice` and `flag`. The field carries its default and what it accepts, so that the class itself is
-the table that files are checked against.
+An indicator's parameters are a frozen dataclass whose fields are made by `whole`, `factor`,
+`choice`, `flag` and the like. The field carries its default and what it accepts, so that the class
+itself is the table that files are checked against.
 """
 
 from collections.abc import Mapping
@@ -42,19 +42,24 @@ class WholeNumber:
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """Accepts an int or a float above `above` (exclusive) up to `maximum`."""
+    """Accepts an int or a float from `low` to `high`, or between them where a side is open."""
 
-    above: float
-    maximum: float
+    low: float
+    high: float
+    low_is_open: bool
+    high_is_open: bool
 
     def accepts(self, value: Any) -> bool:
         """Whether `value` can be used as it is."""
         if not isinstance(value, int | float) or isinstance(value, bool):
             return False
-        return self.above < value <= self.maximum
+        is_high_enough = value > self.low if self.low_is_open else value >= self.low
+        return is_high_enough and (value < self.high if self.high_is_open else value <= self.high)
 
     def __str__(self) -> str:
-        return f"a number above {self.above:g}, at most {self.maximum:g}"
+        low = f"above {self.low:g}" if self.low_is_open else f"of at least {self.low:g}"
+        high = f"below {self.high:g}" if self.high_is_open else f"at most {self.high:g}"
+        return f"a number {low}, {high}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +88,36 @@ class TrueOrFalse:
         return "true or false"
 
 
+@dataclass(frozen=True, slots=True)
+class OnlyFalse:
+    """Accepts false alone: `true` is in the grammar, but there is nothing that it could mean."""
+
+    def accepts(self, value: Any) -> bool:
+        """Whether `value` can be used as it is."""
+        return value is False
+
+    def __str__(self) -> str:
+        return "false, or remove it: the smoothed line is no output of this indicator"
+
+
 def whole(default: int, minimum: int, maximum: int) -> Any:
     """A field for a count, such as a period in bars."""
     return _field(default, WholeNumber(minimum, maximum))
 
 
-def number(default: float, above: float, maximum: float) -> Any:
-    """A field for a factor."""
-    return _field(default, Number(above, maximum))
+def factor(default: float, above: float, maximum: float) -> Any:
+    """A field for a number above one limit, up to another."""
+    return _field(default, Number(above, maximum, low_is_open=True, high_is_open=False))
+
+
+def step(default: float, minimum: float, maximum: float) -> Any:
+    """A field for a number from one limit to another."""
+    return _field(default, Number(minimum, maximum, low_is_open=False, high_is_open=False))
+
+
+def share(default: float) -> Any:
+    """A field for a number above 0 and below 1."""
+    return _field(default, Number(0.0, 1.0, low_is_open=True, high_is_open=True))
 
 
 def choice(default: str, *words: str) -> Any:
@@ -101,6 +128,11 @@ def choice(default: str, *words: str) -> Any:
 def flag(*, default: bool) -> Any:
     """A field for true or false."""
     return _field(default, TrueOrFalse())
+
+
+def never() -> Any:
+    """A field that only takes false."""
+    return _field(False, OnlyFalse())
 
 
 def source() -> Any:

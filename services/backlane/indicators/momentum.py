@@ -3,9 +3,9 @@
 import numpy as np
 
 from backlane.indicators.averages import column
-from backlane.indicators.parameters import MacdParameters, RsiParameters
+from backlane.indicators.parameters import ChangeParameters, MacdParameters, RsiParameters
 from backlane.indicators.settling import span_alpha
-from backlane.indicators.windows import Values, exponential_mean
+from backlane.indicators.windows import Values, bars_ago, exponential_mean, quotient
 from backlane.jit import compiled
 from backlane.market.bars import BarSeries
 
@@ -63,3 +63,16 @@ def convergence_divergence(
     line: Values = fast - slow
     signal = exponential_mean(line, span_alpha(parameters.signal_period), False)
     return line, signal, line - signal
+
+
+def rate_of_change(bars: BarSeries, parameters: ChangeParameters) -> tuple[Values]:
+    """Returns 100 (C - C(-n)) / C(-n), in percent; NaN where C(-n) is 0."""
+    values = column(bars, parameters.source)
+    earlier = bars_ago(values, parameters.period)
+    return (100.0 * quotient(values - earlier, earlier),)
+
+
+def difference(bars: BarSeries, parameters: ChangeParameters) -> tuple[Values]:
+    """Returns C - C(-n)."""
+    values = column(bars, parameters.source)
+    return (values - bars_ago(values, parameters.period),)

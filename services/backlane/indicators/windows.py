@@ -54,6 +54,106 @@ def window_deviation(values: Values, means: Values, period: int) -> Values:
 
 
 @compiled
+def window_sum(values: Values, period: int) -> Values:
+    """Returns the sum of the last `period` values, oldest first."""
+    count = len(values)
+    sums = np.full(count, np.nan)
+    for start in range(period - 1, count, BLOCK_BARS):
+        stop = min(start + BLOCK_BARS, count)
+        total = np.zeros(stop - start)
+        for age in range(period - 1, -1, -1):
+            total += values[start - age : stop - age]
+        sums[start:stop] = total
+    return sums
+
+
+@compiled
+def window_weighted_mean(values: Values, period: int) -> Values:
+    """Returns the mean of the last `period` values with weights 1, 2, ... period, newest heaviest.
+
+    mean = x0 + sum(w (x - x0)) / sum(w), x0 being the oldest value, as in `window_mean`.
+    """
+    count = len(values)
+    means = np.full(count, np.nan)
+    for start in range(period - 1, count, BLOCK_BARS):
+        stop = min(start + BLOCK_BARS, count)
+        oldest = values[start - period + 1 : stop - period + 1]
+        total = np.zeros(stop - start)
+        for age in range(period - 2, -1, -1):
+            total += (period - age) * (values[start - age : stop - age] - oldest)
+        means[start:stop] = oldest + total / (period * (period + 1) / 2)
+    return means
+
+
+@compiled
+def window_absolute_deviation(values: Values, means: Values, period: int) -> Values:
+    """Returns the mean distance of the last `period` values from the windows' `means`."""
+    count = len(values)
+    deviations = np.full(count, np.nan)
+    for start in range(period - 1, count, BLOCK_BARS):
+        stop = min(start + BLOCK_BARS, count)
+        total = np.zeros(stop - start)
+        for age in range(period - 1, -1, -1):
+            total += np.abs(values[start - age : stop - age] - means[start:stop])
+        deviations[start:stop] = total / period
+    return deviations
+
+
+def partial_sum(values: Values, period: int) -> Values:
+    """Returns the sum of those of the last `period` values that are there; NaN without any."""
+    sums, counts = _partial_sum(values, period)
+    return np.where(counts > 0, sums, np.nan)
+
+
+def partial_mean(values: Values, period: int, least: int = 1) -> Values:
+    """Returns the mean of those of the last `period` values that are there.
+
+    NaN where they are fewer than `least`.
+    """
+    sums, counts = _partial_sum(values, period)
+    return np.where(counts >= least, quotient(sums, counts), np.nan)
+
+
+@compiled
+def _partial_sum(values: Values, period: int) -> tuple[Values, Values]:
+    count = len(values)
+    sums = np.zeros(count)
+    counts = np.zeros(count)
+    for bar in range(count):
+        for other in range(max(0, bar - period + 1), bar + 1):
+            if not np.isnan(values[other]):
+                sums[bar] += values[other]
+                counts[bar] += 1.0
+    return sums, counts
+
+
+def bars_ago(values: Values, distance: int) -> Values:
+    """Returns the value `distance` bars before each bar; NaN where there is none."""
+    earlier = np.full(len(values), np.nan)
+    earlier[distance:] = values[: max(0, len(values) - distance)]
+    return earlier
+
+
+def last_known(values: Values) -> Values:
+    """Returns each value, and for a NaN the last value before it."""
+    places = np.where(np.isnan(values), 0, np.arange(len(values)))
+    known: Values = values[np.maximum.accumulate(places)]
+    return known
+
+
+def quotient(dividend: Values, divisor: Values) -> Values:
+    """Returns dividend / divisor, NaN where the divisor is 0."""
+    filled = np.full(len(dividend), np.nan)
+    return np.divide(dividend, divisor, out=filled, where=divisor != 0.0)
+
+
+def running_sum(values: Values) -> Values:
+    """Returns the sum of all values so far. A NaN adds nothing, and stays NaN itself."""
+    missing = np.isnan(values)
+    return np.where(missing, np.nan, np.cumsum(np.where(missing, 0.0, values)))
+
+
+@compiled
 def exponential_mean(values: Values, alpha: float, adjust: bool) -> Values:
     """Returns the exponential mean: y = alpha x + (1 - alpha) y(-1), starting at the first value.
 

@@ -44,7 +44,7 @@ class AuditSection:
 def audit_section(stamp: AuditStamp, document: ResultDocument) -> AuditSection:
     """Returns what the page says of one stamp."""
     facts = [
-        Fact("seed", str(stamp.seed), "of the bars at which the data was cut"),
+        Fact("seed", str(stamp.seed), "of the choice of what was checked"),
         Fact("replays", f"{stamp.replay_count:,}", f"over {stamp.bar_count:,} bars"),
         *(
             Fact(short(stage), f"{len(columns):,}", "columns compared")

@@ -111,14 +111,14 @@ _TONED = ("total_return_pct", "annualized_return")
 
 def tiles(result: "ResultFrames") -> list[Tile]:
     """Returns the headline numbers that the result has; undefined ones with their reason."""
-    metrics = result.metrics
-    shown = {id_: in_unit(row["value"], row["unit"]) for id_, row in metrics.iterrows()}
+    metrics: dict[Any, Any] = dict(result.metrics.to_dict("index"))
+    shown = {id_: in_unit(row["value"], row["unit"]) for id_, row in metrics.items()}
     cash = result.document.initial_cash
     found = []
     for id_, note in _TILES.items():
-        if id_ not in metrics.index:
+        if id_ not in metrics:
             continue
-        row = {str(key): value for key, value in metrics.loc[id_].items()}
+        row = metrics[id_]
         text = _fill_in(note, shown)
         if id_ == "final_equity" and cash is not None:
             text = f"from {money(cash)}"
@@ -286,7 +286,3 @@ def identity(result: "ResultFrames") -> dict[str, list[Fact]]:
 def request_text(request: Mapping[str, Any]) -> str:
     """Returns the request as it runs again, cut at REQUEST_CHARS_MAX."""
     return cut(json.dumps(request, indent=2), REQUEST_CHARS_MAX)
-
-
-def short(text: str) -> str:
-    """Returns a text from a file, cut at TEXT_CHARS_MA

@@ -236,7 +236,7 @@ def _add_equity(figure: go.Figure, result: "ResultFrames") -> None:
 
 
 def _add_drawdown(figure: go.Figure, result: "ResultFrames") -> None:
-    values = result.drawdown.to_numpy(dtype=np.float64)
+    values = np.asarray(result.drawdown, dtype=np.float64)
     kept = extreme_indices(values, CURVE_POINTS_MAX)
     area = go.Scatter(
         x=_epoch_ms(result.equity.index)[kept],

@@ -88,7 +88,7 @@ class ResultFrames:
 
     @cached_property
     def bars(self) -> pd.DataFrame | None:
-        """Prices and volume of each simulated bar; None for a result from before 0.2."""
+        """Prices and volume of each simulated bar; None for a result without bars.parquet."""
         try:
             return self._by_time("bars.parquet")
         except ResultNotFoundError:

@@ -49,7 +49,7 @@ def test_a_clean_stamp_says_what_was_compared(run: BacktestRun, stamp: AuditStam
     assert "Passed: nothing differs." in page
     assert "columns compared" in page
     assert "scores of the first bar could not be compared" in page
-    assert "was not made of this run" not in page
+    assert "is of another run" not in page
 
 
 def test_findings_are_listed_up_to_a_named_limit(run: BacktestRun, stamp: AuditStamp):
@@ -67,7 +67,7 @@ def test_findings_are_listed_up_to_a_named_limit(run: BacktestRun, stamp: AuditS
 def test_a_stamp_of_another_run_is_told_apart(run: BacktestRun, stamp: AuditStamp):
     other = replace(stamp, model_digest="sha256:other", dataset_digests={})
     page = render_report(ResultFrames.from_run(run), [other])
-    assert "This audit was not made of this run: its model, bars differ." in page
+    assert "This audit is of another run; what differs: model, bars." in page
 
 
 def test_a_stamp_is_read_back(stamp: AuditStamp, tmp_path: Path):
