@@ -55,3 +55,14 @@ def compiled(function: Function) -> Function:
     """Compiles a function on its first call, releases the GIL in it, and caches it on disk."""
     decorator = njit(cache=True, nogil=True, error_model="numpy")
     return cast(Function, decorator(function))
+
+
+def kernel(function: Function) -> Function:
+    """Compiles a function that allocates nothing, as `compiled` does, and faster for it.
+
+    Without numba's runtime (NRT) nobody counts references to the arrays that are passed from
+    function to function, which otherwise takes most of the time of the loop: 142 ns a bar with it,
+    42 ns without (1M bars, everything on). A function that does allocate fails to compile.
+    """
+    decorator = njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+    return cast(Function, decorator(function))

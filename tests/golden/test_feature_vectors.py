@@ -100,7 +100,8 @@ def test_an_indicator_gives_the_recorded_series(case: dict[str, Any]) -> None:
     tolerance = 1e-7 if is_variance_in_dead_market else 1e-9
     for suffix, values in zip(suffixes, outputs, strict=True):
         expected = _indicator_output(case["input"])[case["case"] + suffix].to_numpy(np.float64)
-        scale = np.nanmax(np.abs(expected))
+        known = np.abs(expected[~np.isnan(expected)])
+        scale = known.max(initial=0.0)
         np.testing.assert_array_equal(np.isnan(values), np.isnan(expected))
         np.testing.assert_allclose(values, expected, rtol=tolerance, atol=tolerance * scale)
 
@@ -170,7 +171,8 @@ def test_membership_degrees_are_the_recorded_ones() -> None:
 def test_membership_parameters_are_refused_as_recorded() -> None:
     for case in _read_json(COMPONENTS / "membership" / "errors.json"):
         shape = find_shape(case["type"])
-        accepted = shape is not None and parameter_mistake(shape, case["parameters"]) is None
+        known = shape is not None and shape.is_in_ktrdr
+        accepted = known and parameter_mistake(shape, case["parameters"]) is None
         assert accepted is case["ok"], case
 
 

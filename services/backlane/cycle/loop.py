@@ -10,7 +10,7 @@ from backlane.cycle.positions import close_position
 from backlane.cycle.state import new_rules, new_state
 from backlane.cycle.step import step
 from backlane.execution.order import ExitReason
-from backlane.jit import compiled
+from backlane.jit import kernel
 from backlane.portfolio.trade import FILL_DTYPE, TRADE_DTYPE
 
 _END_OF_DATA = int(ExitReason.END_OF_DATA)
@@ -86,7 +86,7 @@ class Outputs:
         self.fills = np.concatenate([self.fills, np.zeros_like(self.fills)])
 
 
-@compiled
+@kernel
 def _loop(
     states: NDArray[np.void],
     all_rules: NDArray[np.void],
@@ -150,7 +150,7 @@ def _loop(
     return is_full
 
 
-@compiled
+@kernel
 def _close_out(
     states: NDArray[np.void],
     all_rules: NDArray[np.void],

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from backlane.execution.fill_price import fill_price
 from backlane.execution.order import ExitReason, OrderOutcome
-from backlane.jit import Record, compiled
+from backlane.jit import Record, kernel
 from backlane.portfolio.account import accrue_financing, apply_fill, unrealized_pnl
 from backlane.portfolio.position import PositionSide
 from backlane.risk.sizing import size
@@ -17,7 +17,7 @@ _TAKE_PROFIT = int(ExitReason.TAKE_PROFIT)
 _DAY_NS = 86_400_000_000_000
 
 
-@compiled
+@kernel
 def include_price(state: Record, price: float) -> None:
     """Widens the excursions of the open position to its unrealized profit at `price`."""
     pnl = unrealized_pnl(state.side, state.quantity, state.entry_price, price)
@@ -27,7 +27,7 @@ def include_price(state: Record, price: float) -> None:
         state.mae = pnl
 
 
-@compiled
+@kernel
 def charge_holding(state: Record, rules: Record, time_ns: int) -> None:
     """Charges the open position for the time since it was last marked; see accrue_financing."""
     if rules.borrow_rate == 0.0 and (
@@ -46,7 +46,7 @@ def charge_holding(state: Record, rules: Record, time_ns: int) -> None:
     )
 
 
-@compiled
+@kernel
 def _record_fill(
     state: Record,
     fill: Record,
@@ -74,7 +74,7 @@ def _record_fill(
     state.has_filled = 1
 
 
-@compiled
+@kernel
 def open_position(
     state: Record,
     rules: Record,
@@ -118,7 +118,7 @@ def open_position(
     return _FILLED
 
 
-@compiled
+@kernel
 def close_position(
     state: Record,
     rules: Record,

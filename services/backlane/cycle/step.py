@@ -26,14 +26,13 @@ from backlane.decisions.decision import Decision, DecisionReason
 from backlane.decisions.policy import decide
 from backlane.execution.order import ExitReason, OrderOutcome
 from backlane.execution.protection import NO_EXIT, protective_exit, stop_level
-from backlane.jit import Record, compiled
+from backlane.jit import Record, kernel
 from backlane.portfolio.account import mark_to_market
 from backlane.portfolio.position import PositionSide
 
 _HOLD, _BUY = int(Decision.HOLD), int(Decision.BUY)
 _FLAT, _SHORT = int(PositionSide.FLAT), int(PositionSide.SHORT)
 _NO_FEATURES = int(DecisionReason.NO_FEATURES)
-_MODEL_HOLD = int(DecisionReason.MODEL_HOLD)
 _FILLED = int(OrderOutcome.FILLED)
 _POSITION_OPEN = int(OrderOutcome.DENIED_POSITION_OPEN)
 _SHORTS_OFF = int(OrderOutcome.DENIED_SHORTS_OFF)
@@ -43,7 +42,7 @@ _NS_PER_S = 1_000_000_000
 _S_PER_H = 3600.0
 
 
-@compiled
+@kernel
 def execute(
     state: Record,
     rules: Record,
@@ -79,7 +78,7 @@ def execute(
     state.outcome_counts[outcome] += 1
 
 
-@compiled
+@kernel
 def protect(
     state: Record,
     rules: Record,
@@ -114,7 +113,7 @@ def protect(
         state.best_price = best
 
 
-@compiled
+@kernel
 def hours_since_fill(state: Record, time_ns: int) -> float:
     """Returns hours between the bar stamps of the last fill and now; infinite before any fill."""
     if not state.has_filled:
@@ -123,7 +122,7 @@ def hours_since_fill(state: Record, time_ns: int) -> float:
     return hours
 
 
-@compiled
+@kernel
 def _order(
     state: Record,
     rules: Record,
@@ -155,7 +154,7 @@ def _order(
         state.pending_fraction = fraction
 
 
-@compiled
+@kernel
 def _mark(state: Record, rules: Record, time_ns: int, close: float, was_held: bool) -> float:
     if state.side != _FLAT:
         if not (was_held and rules.extreme_excursions):
@@ -169,7 +168,7 @@ def _mark(state: Record, rules: Record, time_ns: int, close: float, was_held: bo
     return equity
 
 
-@compiled
+@kernel
 def step(
     state: Record,
     rules: Record,
@@ -214,18 +213,18 @@ def step(
         state.reason_counts[_NO_FEATURES] += 1
         return _HOLD, _NO_FEATURES, math.nan
 
-    decision, reason = decide(
-        raw_decision,
-        confidence,
-        state.side,
-        hours_since_fill(state, time_ns),
-        rules.confidence_threshold,
-        rules.min_separation_hours,
-        rules.position_awareness != 0,
-        rules.allow_short_from_flat != 0,
-    )
-    if reason == _MODEL_HOLD:
-        reason = score_reason
+    decision, reason = _HOLD, score_reason
+    if raw_decision != _HOLD:  # else no filter has anything to say: most bars end here
+        decision, reason = decide(
+            raw_decision,
+            confidence,
+            state.side,
+            hours_since_fill(state, time_ns),
+            rules.confidence_threshold,
+            rules.min_separation_hours,
+            rules.position_awareness != 0,
+            rules.allow_short_from_flat != 0,
+        )
     state.reason_counts[reason] += 1
 
     was_held = state.side != _FLAT

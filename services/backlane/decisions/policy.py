@@ -1,7 +1,7 @@
 """The decision filters, in their order: one leaf function, compiled or plain."""
 
 from backlane.decisions.decision import Decision, DecisionReason
-from backlane.jit import compiled
+from backlane.jit import kernel
 
 _SELL, _HOLD, _BUY = int(Decision.SELL), int(Decision.HOLD), int(Decision.BUY)
 _MODEL_HOLD = int(DecisionReason.MODEL_HOLD)
@@ -13,7 +13,7 @@ _SHORT_NOT_ALLOWED = int(DecisionReason.SHORT_NOT_ALLOWED)
 _ACCEPTED = int(DecisionReason.ACCEPTED)
 
 
-@compiled
+@kernel
 def decide(
     raw_decision: int,
     confidence: float,

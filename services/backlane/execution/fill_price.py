@@ -1,9 +1,9 @@
 """The price of a fill."""
 
-from backlane.jit import compiled
+from backlane.jit import kernel
 
 
-@compiled
+@kernel
 def fill_price(
     reference_price: float, is_buy: bool, slippage_rate: float, spread_rate: float
 ) -> float:

@@ -11,7 +11,7 @@ In our favour: a take-profit whose price is passed by the open fills at the open
 import math
 
 from backlane.execution.order import ExitReason
-from backlane.jit import compiled
+from backlane.jit import kernel
 
 NO_EXIT = 0
 _STOP_LOSS = int(ExitReason.STOP_LOSS)
@@ -20,7 +20,7 @@ _TRAILING_STOP = int(ExitReason.TRAILING_STOP)
 _MARGIN_CALL = int(ExitReason.MARGIN_CALL)
 
 
-@compiled
+@kernel
 def stop_level(
     side: int,
     entry_price: float,
@@ -48,7 +48,7 @@ def stop_level(
     return reason, level
 
 
-@compiled
+@kernel
 def protective_exit(
     side: int,
     open_price: float,

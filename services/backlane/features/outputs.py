@@ -37,5 +37,13 @@ def resolve_output(reference: str, types: Mapping[str, IndicatorType[Any]]) -> O
     return OutputReference(indicator_id, index)
 
 
+def looks_ahead_mistake(kind: IndicatorType[Any]) -> str:
+    """Returns why an indicator cannot be an input."""
+    return (
+        f"reads {kind.name}, whose values change when later bars come: in a live market they are "
+        "not there yet. Use it for labels alone, or the rules of ktrdr, which let it pass"
+    )
+
+
 def _listed(types: Mapping[str, object]) -> str:
     return ", ".join(sorted(types)) or "an id under indicators (there is none)"

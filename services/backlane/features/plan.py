@@ -7,9 +7,10 @@ from typing import Any
 from backlane.errors import FieldViolation
 from backlane.features.mistakes import Mistakes
 from backlane.features.names import Feature, strategy_features
-from backlane.features.outputs import OutputReference, resolve_output
+from backlane.features.outputs import OutputReference, looks_ahead_mistake, resolve_output
 from backlane.features.rules import FeatureRules
 from backlane.features.strategy import Strategy
+from backlane.fuzzy.shapes import SHAPES, find_shape
 from backlane.indicators.fields import Parameters, read_parameters
 from backlane.indicators.indicator import IndicatorType
 from backlane.indicators.registry import find_indicator
@@ -64,7 +65,8 @@ def plan_features(
 ) -> FeaturePlan:
     """Reads the indicators' parameters for `features`, by default all of the strategy's.
 
-    Raises InvalidStrategyError for an indicator or parameter that is not known.
+    Raises InvalidStrategyError for an indicator or parameter that is not known, and for a feature
+    that the rules do not allow: one that looks ahead, or a shape that ktrdr does not have.
     """
     mistakes = Mistakes()
     indicators = {}
@@ -83,5 +85,23 @@ def plan_features(
         mistakes.extend(violations)
         if parameters is not None:
             indicators[spec.id] = PlannedIndicator(spec.id, kind, parameters)
-    mistakes.raise_any(f"Strategy {strategy.name!r}")
-    return FeaturePlan(strategy_features(strategy) if features is None else features, indicators)
+    subject = f"Strategy {strategy.name!r}"
+    mistakes.raise_any(subject)
+    plan = FeaturePlan(strategy_features(strategy) if features is None else features, indicators)
+    for feature in plan.features:
+        _check_feature(feature, plan, rules, mistakes)
+    mistakes.raise_any(subject)
+    return plan
+
+
+def _check_feature(
+    feature: Feature, plan: FeaturePlan, rules: FeatureRules, mistakes: Mistakes
+) -> None:
+    indicator = plan.indicators[plan.reference(feature).indicator_id]
+    if indicator.type.looks_ahead and not rules.reference_indicators:
+        mistakes.add(f"features.{feature.name}", looks_ahead_mistake(indicator.type))
+    shape = find_shape(feature.membership.type) if feature.membership else None
+    if shape is not None and not shape.is_in_ktrdr and rules.reference_indicators:
+        known = ", ".join(shape.name for shape in SHAPES if shape.is_in_ktrdr)
+        description = f"is a term of shape {shape.name}, which ktrdr does not have: use {known}"
+        mistakes.add(f"features.{feature.name}", description)

@@ -17,7 +17,7 @@ class IndicatorSpec:
 
 @dataclass(frozen=True, slots=True)
 class MembershipSpec:
-    """One term of a linguistic variable; `type` is triangular, trapezoidal or gaussian."""
+    """One term of a linguistic variable; `type` is the name of a shape (`fuzzy.shapes`)."""
 
     name: str
     type: str

@@ -11,7 +11,7 @@ from typing import Any
 from backlane.errors import InvalidRequestError
 from backlane.features.mistakes import Mistakes
 from backlane.features.names import ambiguous_names
-from backlane.features.outputs import resolve_output
+from backlane.features.outputs import looks_ahead_mistake, resolve_output
 from backlane.features.rules import FeatureRules
 from backlane.features.strategy import (
     FuzzySetSpec,
@@ -55,6 +55,8 @@ def read_sections(
     fuzzy_sets = _read_fuzzy_sets(content.get("fuzzy_sets"), types, defined, mistakes)
     reader = _InputReader(types, defined, {item.id for item in fuzzy_sets}, timeframes, mistakes)
     sections = FeatureSections(indicators, fuzzy_sets, reader.read(content.get("nn_inputs")), types)
+    if not rules.reference_indicators:
+        _refuse_look_ahead(sections, mistakes)
     _warn_unused(sections, mistakes)
     return sections
 
@@ -234,6 +236,16 @@ class _InputReader:
                 message = f"{label!r} is not among the strategy's timeframes: use {known}"
                 self.mistakes.add(f"{path}[{index}]", message)
         return labels
+
+
+def _refuse_look_ahead(sections: FeatureSections, mistakes: Mistakes) -> None:
+    of_sets = {item.id: item.indicator for item in sections.fuzzy_sets}
+    for index, item in enumerate(sections.nn_inputs):
+        key = "raw_indicator" if item.fuzzy_set is None else "fuzzy_set"
+        reference = item.raw_indicator or of_sets.get(item.fuzzy_set or "", "")
+        kind = sections.types.get(reference)
+        if kind is not None and kind.looks_ahead:
+            mistakes.add(f"nn_inputs[{index}].{key}", looks_ahead_mistake(kind))
 
 
 def _warn_unused(sections: FeatureSections, mistakes: Mistakes) -> None:

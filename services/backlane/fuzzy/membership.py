@@ -1,7 +1,7 @@
 """Membership functions: the shapes that turn a number into a degree in [0, 1].
 
-Every function takes float64 of shape (values,) and gives the same shape. A NaN stays NaN, an
-infinite value has degree 0.
+Every function takes float64 of shape (values,) and gives the same shape. A NaN stays NaN. An
+infinite value has degree 0, but in a sigmoid, which is 1 on one side.
 """
 
 import math
@@ -82,10 +82,53 @@ def gaussian(values: Values, center: float, width: float) -> Values:
     return degrees
 
 
+@compiled
+def sigmoid(values: Values, center: float, slope: float) -> Values:
+    """Returns 1 / (1 + exp(-slope (x - center))); slope != 0, below 0 it falls.
+
+    Source: Jang, Sun, Mizutani, Neuro-Fuzzy and Soft Computing, 1997, section 2.4.
+    """
+    degrees = np.empty(len(values))
+    for i in range(len(values)):
+        x = values[i]
+        if np.isnan(x):
+            degrees[i] = np.nan
+        else:
+            # exp of what is at most 0: it cannot overflow.
+            rise = math.exp(-abs(slope * (x - center)))
+            is_left = (x < center) == (slope > 0.0)
+            degrees[i] = rise / (1.0 + rise) if is_left else 1.0 / (1.0 + rise)
+    return degrees
+
+
+@compiled
+def bell(values: Values, a: float, b: float, c: float) -> Values:
+    """Returns 1 / (1 + |(x - c) / a|^(2 b)), the generalized bell; a > 0, b > 0.
+
+    1 at c, 1/2 at c - a and c + a, the steeper there the greater b is. Source: as sigmoid.
+    """
+    degrees = np.empty(len(values))
+    for i in range(len(values)):
+        x = values[i]
+        if np.isnan(x):
+            degrees[i] = np.nan
+        else:
+            distance = abs((x - c) / a)
+            if distance <= 1.0:
+                degrees[i] = 1.0 / (1.0 + math.pow(distance, 2.0 * b))
+            else:
+                # The same, from a power below 1: one of more than 1 might overflow.
+                power = math.pow(1.0 / distance, 2.0 * b)
+                degrees[i] = power / (1.0 + power)
+    return degrees
+
+
 _COMPUTE: dict[str, Callable[[Values, Sequence[float], bool], Values]] = {
     "triangular": lambda x, p, _: triangular(x, p[0], p[1], p[2]),
     "trapezoidal": lambda x, p, edge: trapezoidal(x, p[0], p[1], p[2], p[3], edge),
     "gaussian": lambda x, p, _: gaussian(x, p[0], p[1]),
+    "sigmoid": lambda x, p, _: sigmoid(x, p[0], p[1]),
+    "bell": lambda x, p, _: bell(x, p[0], p[1], p[2]),
 }
 
 

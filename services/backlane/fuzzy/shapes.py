@@ -15,11 +15,13 @@ class Shape:
     """One shape: its name in strategy files and its parameters.
 
     `mistake` says what is wrong with parameters (finite, of the right count), or gives None.
+    `is_in_ktrdr` is whether ktrdr has it, too.
     """
 
     name: str
     parameter_names: tuple[str, ...]
     mistake: Callable[[Sequence[float]], str | None]
+    is_in_ktrdr: bool = True
 
 
 def _disorder(parameters: Sequence[float]) -> str | None:
@@ -31,10 +33,20 @@ def _no_width(parameters: Sequence[float]) -> str | None:
     return None if parameters[1] > 0 else "needs a width above 0"
 
 
+def _flat(parameters: Sequence[float]) -> str | None:
+    return None if parameters[1] != 0 else "needs a slope other than 0"
+
+
+def _no_bell(parameters: Sequence[float]) -> str | None:
+    return None if parameters[0] > 0 and parameters[1] > 0 else "needs a and b above 0"
+
+
 SHAPES: tuple[Shape, ...] = (
     Shape("triangular", ("a", "b", "c"), _disorder),
     Shape("trapezoidal", ("a", "b", "c", "d"), _disorder),
     Shape("gaussian", ("center", "width"), _no_width),
+    Shape("sigmoid", ("center", "slope"), _flat, is_in_ktrdr=False),
+    Shape("bell", ("a", "b", "c"), _no_bell, is_in_ktrdr=False),
 )
 
 _BY_NAME = {word: shape for shape in SHAPES for word in (shape.name, f"{shape.name}mf")}

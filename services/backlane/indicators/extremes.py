@@ -30,17 +30,16 @@ def window_min(values: Values, period: int) -> Values:
 def window_place_of_max(values: Values, period: int) -> Values:
     """Returns the place, 1 to `period` from the oldest, of the greatest of the last values.
 
-    Of equal ones the oldest counts. A NaN counts as the greatest, as it does in `numpy.argmax`.
+    Of equal ones the oldest counts. A NaN is passed over.
     """
     count = len(values)
     places = np.full(count, np.nan)
     for bar in range(period - 1, count):
         oldest = bar - period + 1
-        best = oldest
-        for other in range(oldest + 1, bar + 1):
-            if np.isnan(values[best]):
-                break
-            if values[other] > values[best] or np.isnan(values[other]):
-                best = other
-        places[bar] = best - oldest + 1
+        best = np.nan
+        for other in range(oldest, bar + 1):
+            # `not <=`: anything is more than the NaN that there is at first.
+            if not np.isnan(values[other]) and not values[other] <= best:
+                best = values[other]
+                places[bar] = other - oldest + 1
     return places

@@ -98,8 +98,9 @@ def _symmetric(values: Values) -> Values:
 def fisher_transform(bars: BarSeries, parameters: FisherParameters) -> tuple[Values, Values]:
     """Returns fisher, the exponential mean of ln((1 + x) / (1 - x)) / 2, and signal = fisher(-1).
 
-    x = 2 (M - LL) / (HH - LL) - 1, M = (H + L) / 2, cut to [-0.999, 0.999]; 0 where HH = LL or a
-    price is missing. Source: Ehlers, Stocks & Commodities, 2002, in ktrdr's simpler smoothing.
+    x = 2 (M - LL) / (HH - LL) - 1, M = (H + L) / 2, cut to [-0.999, 0.999]; 0 where HH = LL.
+    Source: Ehlers, Stocks & Commodities, 2002; as in ktrdr, the mean is taken of the logarithm, not
+    of x before it.
     """
     period = parameters.period
     highest, lowest = window_max(bars.high, period), window_min(bars.low, period)
@@ -113,9 +114,10 @@ def fisher_transform(bars: BarSeries, parameters: FisherParameters) -> tuple[Val
 def _fisher(middle: Values, highest: Values, lowest: Values, period: int) -> Values:
     raw = np.full(len(middle), np.nan)
     for bar in range(period - 1, len(middle)):
-        place = 0.0
-        if highest[bar] > lowest[bar]:
-            place = 2.0 * (middle[bar] - lowest[bar]) / (highest[bar] - lowest[bar]) - 1.0
+        height = highest[bar] - lowest[bar]
+        if np.isnan(height):
+            continue
+        place = 2.0 * (middle[bar] - lowest[bar]) / height - 1.0 if height > 0.0 else 0.0
         place = min(max(place, -_EDGE), _EDGE)
         # math.log, as numpy's logarithm differs from the compiled one in the last bit.
         raw[bar] = 0.5 * math.log((1.0 + place) / (1.0 - place))

@@ -124,6 +124,7 @@ def distribution_line(bars: BarSeries, parameters: AdlineParameters) -> tuple[Va
     momentum_21, line - line(-21), and relative_strength, its distance from its mean over 50 bars in
     percent. Source: Chaikin.
     """
+    del parameters  # which change nothing
     line, *others = _line_and_changes(bars)
     mean = window_mean(line, LINE_MEAN_BARS)
     return (line, *others, 100.0 * (quotient(line, mean) - 1.0))
@@ -133,6 +134,7 @@ def distribution_line_from_start(
     bars: BarSeries, parameters: AdlineParameters
 ) -> tuple[Values, ...]:
     """Returns the same, but relative_strength from 20 bars on, over as many as there are."""
+    del parameters  # which change nothing
     line, *others = _line_and_changes(bars)
     mean = partial_mean(line, LINE_MEAN_BARS, _LINE_MEAN_LEAST_BARS)
     return (line, *others, 100.0 * (quotient(line, mean) - 1.0))

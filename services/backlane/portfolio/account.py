@@ -5,13 +5,13 @@ aside out of the cash, and the exit gives it back with the profit or loss. Witho
 never holds borrowed money.
 """
 
-from backlane.jit import Record, compiled
+from backlane.jit import Record, kernel
 from backlane.portfolio.position import PositionSide
 
 _FLAT, _LONG, _SHORT = int(PositionSide.FLAT), int(PositionSide.LONG), int(PositionSide.SHORT)
 
 
-@compiled
+@kernel
 def apply_fill(
     account: Record,
     is_buy: bool,
@@ -51,13 +51,13 @@ def apply_fill(
     return gross
 
 
-@compiled
+@kernel
 def unrealized_pnl(side: int, quantity: float, entry_price: float, price: float) -> float:
     """Returns the profit of the open position at `price`, before any cost; 0 when FLAT."""
     return side * quantity * (price - entry_price)
 
 
-@compiled
+@kernel
 def position_value(
     side: int, quantity: float, entry_price: float, collateral: float, price: float
 ) -> float:
@@ -71,7 +71,7 @@ def position_value(
     return collateral + quantity * (entry_price - price)
 
 
-@compiled
+@kernel
 def mark_to_market(account: Record, price: float) -> float:
     """Returns the equity at `price`: cash + value of the position.
 
@@ -86,7 +86,7 @@ def mark_to_market(account: Record, price: float) -> float:
     return equity
 
 
-@compiled
+@kernel
 def accrue_financing(
     account: Record,
     price: float,

@@ -2,10 +2,10 @@
 
 import math
 
-from backlane.jit import compiled
+from backlane.jit import kernel
 
 
-@compiled
+@kernel
 def entry_cost(
     quantity: float,
     price: float,
@@ -18,12 +18,12 @@ def entry_cost(
     return value / leverage + max(value * commission_rate, minimum_commission)
 
 
-@compiled
+@kernel
 def _whole_lots(quantity: float, lot_size: float) -> float:
     return math.floor(quantity / lot_size) * lot_size
 
 
-@compiled
+@kernel
 def size(
     cash: float,
     fraction: float,
