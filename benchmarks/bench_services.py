@@ -5,6 +5,7 @@ import tempfile
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Self
 
 from backlane.backtest.engine import run_backtest
 from backlane.backtest.request import parse_request
@@ -80,7 +81,7 @@ class Services:
         self._folder = home
         self._started: list[ServiceProcess] = []
 
-    def __enter__(self) -> "Services":
+    def __enter__(self) -> Self:
         operations = self._start("operations_service", "BACKLANE_OPERATIONS_")
         models = self._start("model_service", "BACKLANE_MODELS_")
         self._env["BACKLANE_BACKTESTS_OPERATIONS_ADDRESS"] = operations

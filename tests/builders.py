@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
+
 from backlane.cycle.loop import Inputs
 from backlane.cycle.state import new_rules
 from backlane.decisions.decision import DecisionReason
@@ -18,7 +20,6 @@ from backlane.features.strategy import (
 from backlane.inference.model_info import BundleDecisions, ModelHead, ModelInfo
 from backlane.market.bars import BarSeries
 from backlane.market.timeframe import Timeframe
-from numpy.typing import NDArray
 
 HOUR_NS = 3_600_000_000_000
 START_NS = 1_672_531_200_000_000_000  # 2023-01-01T00:00:00Z

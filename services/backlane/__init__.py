@@ -6,6 +6,7 @@ market -> indicators -> fuzzy -> features -> inference -> decisions -> execution
 -> risk -> cycle -> metrics -> backtest -> audit
 
 Beside them stands `operations`, the state machine of long-running operations. At the edge:
-`sources` reads files, `wire` speaks protobuf, `rpc` serves, `client` is the SDK and `cli` the
-command line, `report` the page about a result. `api` is generated. This module imports nothing, so that each part loads alone.
+`sources` reads files, `wire` speaks protobuf, `rpc` serves, `client` is the SDK, `cli` the command
+line and `report` the page about a result. `api` is generated. This module imports nothing, so that
+each part loads alone.
 """

@@ -147,7 +147,7 @@ def error_info(error: grpc.RpcError) -> error_details_pb2.ErrorInfo | None:
     "method", list(methods()), ids=lambda method: method.full_name.split(".v1.")[1]
 )
 def test_malformed_requests_are_refused_clearly(stack: Stack, method: MethodDescriptor) -> None:
-    rng = random.Random(method.full_name)  # noqa: S311 - seeded on purpose
+    rng = random.Random(method.full_name)
     area = SERVICES[method.containing_service.full_name]
     processes = {
         "operations": stack.operations,

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.typing import NDArray
+
 from backlane.errors import InvalidStrategyError
 from backlane.features.align import align, visible_rows
 from backlane.features.build import build_features, feature_columns
@@ -28,8 +30,6 @@ from backlane.indicators.fields import read_parameters
 from backlane.indicators.registry import find_indicator
 from backlane.market.bars import BarSeries
 from backlane.market.timeframe import Timeframe
-from numpy.typing import NDArray
-
 from tests.shared import KTRDR, needs_shared
 
 pytestmark = needs_shared
@@ -296,6 +296,9 @@ def _recorded_features(entry: dict[str, Any], base: BarSeries) -> NDArray[np.flo
     return table.to_numpy(np.float64)[chosen]
 
 
+MADE_OF_VARIANCES = ("bollingerbandwidth", "squeezeintensity")
+
+
 @pytest.mark.parametrize(("metadata", "entry", "start", "end", "is_m3"), [*_feature_tables()])
 def test_features_are_the_recorded_ones(
     metadata: dict[str, Any], entry: dict[str, Any], start: str, end: str, is_m3: bool
@@ -318,7 +321,7 @@ def test_features_are_the_recorded_ones(
         indicator = plan.indicators[plan.reference(plan.features[column]).indicator_id]
         # Recorded variances of quiet markets are off by up to 1e-7 of a width, and a width is at
         # most twice its terms'. tests/unit/indicators/test_volatility.py holds ours to exact sums.
-        tolerance = 2e-7 if indicator.type.name == "bollingerbandwidth" else 1e-9
+        tolerance = 2e-7 if indicator.type.name in MADE_OF_VARIANCES else 1e-9
         np.testing.assert_array_equal(np.isnan(values), np.isnan(expected[:, column]))
         np.testing.assert_allclose(values, expected[:, column], rtol=1e-9, atol=tolerance)
         np.testing.assert_array_equal(matrix.values[:, column], values.astype(np.float32))

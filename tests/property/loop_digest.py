@@ -4,7 +4,6 @@ import hashlib
 import sys
 
 from backlane.cycle.loop import close_out
-
 from tests.property.test_cycle_laws import Setup
 
 

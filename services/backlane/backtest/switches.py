@@ -65,8 +65,8 @@ class Switches:
     """One value for each switch; the defaults are what we hold to be right.
 
     `classes_as_decisions` reads the classes of any head as BUY, HOLD, SELL and HOLD, as the
-    reference does with a regime model. `fixed_warmup_bars` > 0 starts the simulation at that bar; 0 starts it at the first bar whose
-    features are all known.
+    reference does with a regime model. `fixed_warmup_bars` > 0 starts the simulation at that bar; 0
+    starts it at the first bar whose features are all known.
     """
 
     fill: FillTime = FillTime.NEXT_OPEN

@@ -56,8 +56,8 @@ def aroon(bars: BarSeries, parameters: AroonParameters) -> tuple[Values, Values,
     """Returns up = 100 p / n, down = 100 q / n and oscillator = up - down, n being the period.
 
     p is the place of the highest high among the last n bars, q that of the lowest low; place n is
-    the newest bar, and of equal ones the oldest counts. The range is [100 / n, 100], where Chande's,
-    over n + 1 bars, is [0, 100].
+    the newest bar, and of equal ones the oldest counts. The range is [100 / n, 100]; that of
+    Chande, over n + 1 bars, is [0, 100].
     """
     up = 100.0 * window_place_of_max(bars.high, parameters.period) / parameters.period
     down = 100.0 * window_place_of_max(-bars.low, parameters.period) / parameters.period

@@ -143,8 +143,9 @@ def last_known(values: Values) -> Values:
 
 def quotient(dividend: Values, divisor: Values) -> Values:
     """Returns dividend / divisor, NaN where the divisor is 0."""
-    filled = np.full(len(dividend), np.nan)
-    return np.divide(dividend, divisor, out=filled, where=divisor != 0.0)
+    quotients = np.full(len(dividend), np.nan)
+    np.divide(dividend, divisor, out=quotients, where=divisor != 0.0)
+    return quotients
 
 
 def running_sum(values: Values) -> Values:

@@ -2,12 +2,11 @@
 
 import numpy as np
 import pytest
+
 from backlane.cycle.loop import Outputs, Slot, close_out, new_slot, run_until
 from backlane.cycle.state import new_state
 from backlane.decisions.decision import DecisionReason
-from backlane.execution.order import OrderOutcome
-from backlane.execution.order import ExitReason
-
+from backlane.execution.order import ExitReason, OrderOutcome
 from tests.builders import HOUR_NS, START_NS, make_bars, make_inputs, make_rules
 
 B, H, S = 1, 0, -1

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from backlane.features.align import align, visible_rows
 from backlane.features.rules import Alignment
 from backlane.market.bars import BarSeries

@@ -2,6 +2,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+
 from backlane.errors import InvalidRequestError, InvalidStrategyError, NotEnoughBarsError
 from backlane.features.build import build_features
 from backlane.features.names import feature_names

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from backlane.errors import NotEnoughBarsError
 from backlane.features.history import bars_in_scope, warmup_bars
 from backlane.features.rules import Alignment, FeatureRules

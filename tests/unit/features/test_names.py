@@ -1,8 +1,8 @@
 import pytest
+
 from backlane.errors import FeatureMismatchError
 from backlane.features.names import feature_names, select_features
 from backlane.features.strategy_file import parse_strategy
-
 from tests.unit.features.strategies import strategy_content
 
 STRATEGY = parse_strategy(strategy_content()).strategy

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from backlane.errors import InvalidStrategyError
 from backlane.features.names import Feature
 from backlane.features.normalization import normalize

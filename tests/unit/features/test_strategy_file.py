@@ -1,12 +1,12 @@
 from typing import Any
 
 import pytest
+
 from backlane.errors import InvalidStrategyError
 from backlane.features.names import feature_names
 from backlane.features.rules import FeatureRules
 from backlane.features.strategy import FuzzySetSpec, MembershipSpec, NetworkInputSpec
 from backlane.features.strategy_file import parse_strategy, strategy_from_bundle
-
 from tests.unit.features.strategies import strategy_content
 
 IGNORING = FeatureRules(ignore_unknown_parameters=True)

@@ -2,6 +2,7 @@ import math
 
 import numpy as np
 import pytest
+
 from backlane.fuzzy.membership import fuzzify
 from backlane.fuzzy.shapes import SHAPES, find_shape, parameter_mistake
 

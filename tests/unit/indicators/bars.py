@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+
 from backlane.market.bars import BarSeries
 from backlane.market.timeframe import Timeframe
 

@@ -2,13 +2,13 @@ import math
 
 import numpy as np
 import pytest
+
 from backlane.indicators.averages import (
     exponential_average,
     simple_average,
 )
 from backlane.indicators.parameters import EmaParameters, SmaParameters
 from backlane.indicators.windows import BLOCK_BARS
-
 from tests.unit.indicators.bars import bars_of
 
 

@@ -1,4 +1,5 @@
 import pytest
+
 from backlane.indicators.fields import default_parameters, read_parameters, unknown_parameters
 from backlane.indicators.parameters import BollingerParameters, RsiParameters
 

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
+
 from backlane.indicators.momentum import (
     convergence_divergence,
     relative_strength,
 )
 from backlane.indicators.parameters import MacdParameters, RsiParameters
-
 from tests.unit.indicators.bars import bars_of
 
 

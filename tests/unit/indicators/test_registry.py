@@ -2,9 +2,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from backlane.indicators.fields import read_parameters
 from backlane.indicators.registry import INDICATORS, find_indicator, known_indicators
-
 from tests.unit.indicators.bars import bars_of
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -45,8 +45,9 @@ def test_every_indicator_gives_what_its_row_says(kind):
     for values in outputs:
         assert values.dtype == np.float64
         assert values.shape == close.shape
-        assert not np.isnan(values[kind.minimum_bars(parameters) - 1 :]).any()
-    assert kind.lookback_bars(parameters) >= 1
+        if not kind.looks_ahead:  # turning points are rare
+            assert not np.isnan(values[kind.lookback_bars(parameters) - 1 :]).any()
+    assert len(close) >= kind.lookback_bars(parameters) >= 1
 
 
 @pytest.mark.parametrize("kind", INDICATORS, ids=lambda kind: kind.name)

@@ -3,6 +3,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+
 from backlane.indicators.parameters import AtrParameters, BollingerParameters
 from backlane.indicators.registry import find_indicator
 from backlane.indicators.volatility import (
@@ -10,7 +11,6 @@ from backlane.indicators.volatility import (
     bollinger_bands,
     bollinger_width,
 )
-
 from tests.unit.indicators.bars import bars_of
 
 

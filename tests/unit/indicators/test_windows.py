@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from backlane.indicators.settling import NEGLIGIBLE_WEIGHT, bars_to_settle, span_alpha
 from backlane.indicators.windows import exponential_mean, true_range
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from backlane.cycle.state import new_state
 from backlane.portfolio.account import (
     accrue_financing,
