@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from itertools import accumulate
 from typing import Any
 
@@ -28,6 +29,7 @@ from backlane.features.strategy import (
 )
 from backlane.fuzzy.membership import fuzzify
 from backlane.fuzzy.shapes import SHAPES
+from backlane.indicators.fields import Number, OneOf, WholeNumber
 from backlane.indicators.indicator import IndicatorType, Memory
 from backlane.indicators.registry import INDICATORS
 from backlane.indicators.windows import BLOCK_BARS
@@ -114,6 +116,85 @@ def test_the_future_changes_no_earlier_feature(alignment: Alignment, seed: int, 
     later = build_features(STRATEGY, bars, names=NAMES, rules=rules).values
 
     assert then.tobytes() == later[:kept].tobytes()
+
+
+def parameters_of(kind: IndicatorType[Any]) -> st.SearchStrategy[Any]:
+    """Returns parameters of an indicator, anywhere in their ranges, but periods up to 40."""
+    drawn: dict[str, st.SearchStrategy[Any]] = {}
+    for item in fields(kind.parameters):
+        accepts = item.metadata["accepts"]
+        if isinstance(accepts, WholeNumber):
+            drawn[item.name] = st.integers(accepts.minimum, min(accepts.maximum, 40))
+        elif isinstance(accepts, Number):
+            drawn[item.name] = st.floats(accepts.low, accepts.high).filter(accepts.accepts)
+        elif isinstance(accepts, OneOf):
+            drawn[item.name] = st.sampled_from(accepts.words)
+        else:
+            drawn[item.name] = st.booleans().filter(accepts.accepts)
+    return st.builds(kind.parameters, **drawn)
+
+
+@pytest.mark.parametrize("kind", INPUTS, ids=lambda kind: kind.name)
+@settings(max_examples=10)
+@given(data=st.data(), seed=st.integers(0, 2**32), kept=st.integers(1, 200))
+def test_the_future_changes_no_earlier_value_of_an_indicator(kind, data, seed: int, kept: int):
+    bars = bars_with_gaps("5m", 1200, np.random.default_rng(seed))
+    parameters = data.draw(parameters_of(kind))
+    is_early = data.draw(st.booleans())
+    then = kind.outputs_of(bars.rows(0, kept), parameters, warmup_fillers=is_early)
+    later = kind.outputs_of(bars, parameters, warmup_fillers=is_early)
+    for past, whole in zip(then, later, strict=True):
+        assert past.tobytes() == whole[: len(past)].tobytes()
+
+
+RANGES = {
+    ("rsi", None): (0, 100),
+    ("stochastic", "k"): (0, 100),
+    ("stochastic", "d"): (0, 100),
+    ("williamsr", None): (-100, 0),
+    ("aroon", "up"): (0, 100),
+    ("aroon", "down"): (0, 100),
+    ("aroon", "oscillator"): (-100, 100),
+    ("adx", "adx"): (0, 100),
+    ("adx", "plus_di"): (0, 100),
+    ("adx", "minus_di"): (0, 100),
+    ("mfi", None): (0, 100),
+    ("cmf", "cmf"): (-1, 1),
+    ("cmf", "mf_multiplier"): (-1, 1),
+    ("cmf", "above_zero"): (0, 1),
+    ("cmf", "below_zero"): (0, 1),
+    ("adline", "mf_multiplier"): (-1, 1),
+    ("rvi", "rvi"): (-1, 1),
+    ("rvi", "signal"): (-1, 1),
+    ("fishertransform", "fisher"): (-3.81, 3.81),  # ln(1.999 / 0.001) / 2
+    ("supertrend", "direction"): (-1, 1),
+    ("squeezeintensity", None): (0, 1),
+    ("bollingerbandwidth", None): (0, math.inf),
+    ("atr", None): (0, math.inf),
+    ("volumeratio", None): (0, math.inf),
+}
+"""What the formula of an output bounds; a few roundings may lead out of it."""
+
+
+@pytest.mark.parametrize("kind", INDICATORS, ids=lambda kind: kind.name)
+@settings(max_examples=10)
+@given(data=st.data(), seed=st.integers(0, 2**32))
+def test_values_are_finite_and_within_their_range(kind, data, seed: int):
+    bars = bars_with_gaps("5m", 1200, np.random.default_rng(seed))
+    # A width or ratio of a volume that may be 0 has no bounds; a source of prices is meant here.
+    parameters = data.draw(parameters_of(kind).filter(lambda p: not reads_volume(p)))
+    for name, values in zip(
+        kind.outputs or (None,), kind.outputs_of(bars, parameters), strict=True
+    ):
+        low, high = RANGES.get((kind.name, name), (-math.inf, math.inf))
+        known = values[~np.isnan(values)]
+        assert np.isfinite(known).all()
+        assert (known >= low - 1e-9).all()
+        assert (known <= high + 1e-9).all()
+
+
+def reads_volume(parameters: Any) -> bool:
+    return getattr(parameters, "source", "") == "volume"
 
 
 @settings(max_examples=20)

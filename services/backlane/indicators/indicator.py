@@ -20,7 +20,7 @@ Values = NDArray[np.float64]
 
 
 class Memory(Enum):
-    """What a value depends on besides its own bar."""
+    """What a value depends on besides its own bar, at the default parameters."""
 
     WINDOW = "window"
     """The last `lookback_bars` bars alone: with them, every bit is the same."""

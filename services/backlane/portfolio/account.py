@@ -78,11 +78,15 @@ def mark_to_market(account: Record, price: float) -> float:
     The financing that the position owes is taken off its value.
     """
     equity: float = account.cash
-    if account.side != _FLAT:
+    if account.side > 0:
         value = position_value(
             account.side, account.quantity, account.entry_price, account.collateral, price
         )
         equity = account.cash + (value - account.financing)
+    elif account.side < 0:
+        # The order of these sums is the reference's, to its bits where nothing costs anything.
+        pnl = unrealized_pnl(account.side, account.quantity, account.entry_price, price)
+        equity = account.cash + account.collateral + pnl - account.financing
     return equity
 
 

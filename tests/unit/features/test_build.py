@@ -112,3 +112,47 @@ def test_an_unknown_indicator_is_refused():
     strategy = dataclasses.replace(STRATEGY, indicators=(IndicatorSpec("mean", "martian", {}),))
     with pytest.raises(InvalidStrategyError, match="martian"):
         build_features(strategy, BARS, names=NAMES, rules=RULES)
+
+
+LOOKING_AHEAD = dataclasses.replace(STRATEGY, indicators=(IndicatorSpec("mean", "zigzag", {}),))
+
+
+def test_an_input_that_looks_ahead_is_refused_but_under_the_rules_of_the_reference():
+    with pytest.raises(InvalidStrategyError, match="zigzag, whose values change") as caught:
+        build_features(LOOKING_AHEAD, BARS, names=NAMES, rules=RULES)
+    assert {v.field for v in caught.value.violations} == {f"features.{name}" for name in NAMES}
+    compatible = FeatureRules(reference_indicators=True)
+    matrix = build_features(LOOKING_AHEAD, BARS, names=NAMES, rules=compatible)
+    assert matrix.values[5, 2] == 7.0  # the close that is the last extreme so far
+
+
+def test_shapes_that_the_reference_lacks_are_refused_under_its_rules():
+    bell = MembershipSpec("low", "bell", (2.0, 1.0, 2.0))
+    strategy = dataclasses.replace(STRATEGY, fuzzy_sets=(FuzzySetSpec("level", "mean", (bell,)),))
+    # the last 1h mean is 5: 1 / (1 + (3/2)^2) = 4/13
+    matrix = build_features(strategy, BARS, names=NAMES, rules=RULES)
+    assert matrix.values[5, 1] == np.float32(4 / 13)
+    with pytest.raises(InvalidStrategyError, match="shape bell, which ktrdr does not have"):
+        build_features(strategy, BARS, names=NAMES, rules=FeatureRules(reference_indicators=True))
+
+
+def test_fillers_are_shown_only_where_they_are_asked_for():
+    indicator = IndicatorSpec("mean", "williamsr", {"period": 2})
+    strategy = dataclasses.replace(STRATEGY, indicators=(indicator,))
+    hidden = build_features(strategy, BARS, names=NAMES, rules=RULES)
+    shown = build_features(strategy, BARS, names=NAMES, rules=FeatureRules(warmup_fillers=True))
+    # 1h: unknown at 01:00 (30m bar 1), known at 02:00 (bar 3); the close is the high: 0
+    assert np.isnan(hidden.values[1, 2])
+    assert shown.values[1, 2] == -50.0
+    assert hidden.values[3, 2] == shown.values[3, 2] == 0.0
+
+
+def test_mistakes_are_made_only_where_they_are_asked_for():
+    indicator = IndicatorSpec("mean", "supertrend", {"period": 2})
+    strategy = dataclasses.replace(STRATEGY, indicators=(indicator,))
+    right = build_features(strategy, BARS, names=NAMES, rules=RULES)
+    wrong = build_features(
+        strategy, BARS, names=NAMES, rules=FeatureRules(reference_indicators=True)
+    )
+    assert right.valid_from == 3
+    assert np.isnan(wrong.values).all()

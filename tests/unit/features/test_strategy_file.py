@@ -235,6 +235,22 @@ def test_an_ignored_parameter_stays_visible():
     assert parsed.warnings == ("indicators.bb.std_dev is unknown to bollingerbands and ignored",)
 
 
+def test_a_model_cannot_have_an_input_that_looks_ahead():
+    content = changed("indicators/rsi", {"type": "zigzag", "threshold": 0.02})
+    mistakes = refusal(content)
+    assert list(mistakes) == ["nn_inputs[0].fuzzy_set"]
+    assert "values change when later bars come" in mistakes["nn_inputs[0].fuzzy_set"]
+    content["nn_inputs"][0] = {"raw_indicator": "rsi", "timeframes": "all"}
+    assert list(refusal(content)) == ["nn_inputs[0].raw_indicator"]
+    assert parse_strategy(content, rules=FeatureRules(reference_indicators=True))
+
+
+def test_an_indicator_that_looks_ahead_may_be_defined_for_labels():
+    content = strategy_content()
+    content["indicators"]["turns"] = {"type": "zigzag"}
+    assert [w.split()[0] for w in parse_strategy(content).warnings] == ["indicators.turns"]
+
+
 def bundle_metadata() -> dict[str, Any]:
     content = strategy_content()
     return {

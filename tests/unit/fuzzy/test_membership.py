@@ -46,13 +46,32 @@ def test_a_gaussian_falls_by_the_square_of_the_distance():
     assert far == math.exp(-2.0)  # two widths away: 2^2 / 2
 
 
+def test_a_sigmoid_is_a_half_at_its_center_and_rises_or_falls():
+    # 1 / (1 + exp(-2 ln 3)) = 1 / (1 + 1/9) = 0.9, and 0.1 as far on the other side
+    slope = math.log(3)
+    assert degrees("sigmoid", [50, slope], [50, 52, 48]) == pytest.approx([0.5, 0.9, 0.1])
+    assert degrees("sigmoid", [50, -slope], [50, 52, 48]) == pytest.approx([0.5, 0.1, 0.9])
+
+
+def test_a_bell_is_1_at_its_center_and_a_half_at_its_width():
+    # 1 / (1 + 2^4) = 1/17 two widths away, 1 / (1 + (1/2)^4) = 16/17 half a width away
+    assert degrees("bell", [10, 2, 50], [50, 60, 40, 70, 55]) == pytest.approx(
+        [1.0, 0.5, 0.5, 1 / 17, 16 / 17], rel=1e-15
+    )  # last place
+
+
+def test_no_number_is_too_large_for_a_shape():
+    assert degrees("sigmoid", [0, 1e300], [1e300, -1e300, 0]) == [1.0, 0.0, 0.5]
+    assert degrees("bell", [1e-300, 1e6, 0], [1e300, 0]) == [0.0, 1.0]
+
+
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
-def test_nan_stays_nan_and_infinity_has_degree_0(shape):
+def test_nan_stays_nan_and_infinity_has_degree_0_or_is_on_the_upper_side(shape):
     parameters = [1.0, 2.0, 3.0, 4.0][: len(shape.parameter_names)]
     values = np.array([np.nan, np.inf, -np.inf])
     result = fuzzify(values, shape.name, parameters, trapezoid_edge=True)
     assert np.isnan(result[0])
-    assert result[1:].tolist() == [0.0, 0.0]
+    assert result[1:].tolist() == [1.0 if shape.name == "sigmoid" else 0.0, 0.0]
 
 
 @pytest.mark.parametrize(
@@ -64,6 +83,10 @@ def test_nan_stays_nan_and_infinity_has_degree_0(shape):
         ("gaussian", [0, 0], "width above 0"),
         ("gaussian", [0, -1], "width above 0"),
         ("gaussian", [math.nan, 1], "not finite"),
+        ("sigmoid", [50, 0], "slope other than 0"),
+        ("sigmoid", [50], "takes 2 parameters [center, slope], not 1"),
+        ("bell", [0, 2, 50], "a and b above 0"),
+        ("bell", [10, -1, 50], "a and b above 0"),
         ("triangular", [0, 1, math.inf], "not finite"),
     ],
 )

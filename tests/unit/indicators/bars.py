@@ -13,6 +13,7 @@ HOUR_NS = 3600 * 10**9
 def bars_of(
     close: Sequence[float],
     *,
+    open_: Sequence[float] | None = None,
     high: Sequence[float] | None = None,
     low: Sequence[float] | None = None,
     volume: Sequence[float] | None = None,
@@ -24,5 +25,5 @@ def bars_of(
 
     times = np.arange(len(close), dtype=np.int64) * HOUR_NS
     ones = np.ones(len(close)) if volume is None else column(volume)
-    prices = (column(None), column(high), column(low), column(close))
+    prices = (column(open_), column(high), column(low), column(close))
     return BarSeries("TEST", Timeframe.parse("1h"), times, *prices, ones)

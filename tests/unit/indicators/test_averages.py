@@ -4,10 +4,18 @@ import numpy as np
 import pytest
 
 from backlane.indicators.averages import (
+    distance_from_average,
     exponential_average,
     simple_average,
+    weighted_average,
 )
-from backlane.indicators.parameters import EmaParameters, SmaParameters
+from backlane.indicators.parameters import (
+    DistanceParameters,
+    EmaParameters,
+    SmaParameters,
+    WmaParameters,
+)
+from backlane.indicators.registry import find_indicator
 from backlane.indicators.windows import BLOCK_BARS
 from tests.unit.indicators.bars import bars_of
 
@@ -58,6 +66,32 @@ def test_ema_has_no_ramp_after_a_first_price_of_100_and_a_fifth_of_140():
     (ema,) = exponential_average(bars_of(close), EmaParameters(period=3, adjust=False))
     # half old, half new: 105 = 100/2 + 110/2, 112.5 = 105/2 + 120/2, and so on
     np.testing.assert_array_equal(ema, [100.0, 105.0, 112.5, 121.25, 130.625])
+
+
+def test_the_ramp_is_there_under_the_rules_of_the_reference():
+    bars, parameters = bars_of([100.0, 110.0, 120.0, 130.0, 140.0]), EmaParameters(3, adjust=False)
+    (ramped,) = find_indicator("ema").outputs_of(bars, parameters, reference_indicators=True)
+    # 1.05, 1.04, 1.03, 1.02, 1.01 times the means above
+    np.testing.assert_allclose(ramped, [105.0, 109.2, 115.875, 123.675, 131.93125], rtol=1e-15)
+    (adjusted,) = find_indicator("ema").outputs_of(
+        bars, EmaParameters(3), reference_indicators=True
+    )
+    np.testing.assert_array_equal(adjusted, exponential_average(bars, EmaParameters(3))[0])
+
+
+def test_wma_weighs_the_newest_bar_most():
+    (wma,) = weighted_average(bars_of([1.0, 2.0, 6.0]), WmaParameters(period=3))
+    # (1 x 1 + 2 x 2 + 3 x 6) / (1 + 2 + 3) = 23 / 6
+    np.testing.assert_allclose(wma, [np.nan, np.nan, 23 / 6], rtol=1e-15)  # last place
+
+
+def test_distance_is_in_percent_of_the_average():
+    (simple,) = distance_from_average(bars_of([1.0, 3.0]), DistanceParameters(period=2))
+    np.testing.assert_array_equal(simple, [np.nan, 50.0])  # (3 - 2) / 2
+    parameters = DistanceParameters(period=3, ma_type="EMA")
+    (weighted,) = distance_from_average(bars_of([2.0, 4.0]), parameters)
+    # the mean is (4 + 2/2) / (3/2) = 10/3, (4 - 10/3) / (10/3) = 1/5
+    np.testing.assert_allclose(weighted, [0.0, 20.0], rtol=1e-14)  # a few roundings
 
 
 def test_ema_of_period_one_is_the_price():

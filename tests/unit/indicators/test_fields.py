@@ -1,7 +1,14 @@
 import pytest
 
 from backlane.indicators.fields import default_parameters, read_parameters, unknown_parameters
-from backlane.indicators.parameters import BollingerParameters, RsiParameters
+from backlane.indicators.parameters import (
+    AdlineParameters,
+    BollingerParameters,
+    DistanceParameters,
+    RsiParameters,
+    SarParameters,
+    ZigzagParameters,
+)
 
 
 def test_what_is_not_given_has_its_default():
@@ -57,3 +64,31 @@ def test_unknown_parameters_can_be_ignored():
 
 def test_defaults_can_be_listed():
     assert default_parameters(RsiParameters) == {"period": 14, "source": "close"}
+
+
+@pytest.mark.parametrize(("value", "is_accepted"), [
+    (0.001, True), (0.1, True), (0.0009, False), (0.11, False), (float("nan"), False),
+])  # fmt: skip
+def test_the_limits_of_a_step_belong_to_it(value: float, is_accepted: bool):
+    parameters, violations = read_parameters(SarParameters, {"step_af": value}, path="x")
+    assert (parameters is not None) is is_accepted
+    assert is_accepted or "a number of at least 0.001, at most 0.1" in violations[0].description
+
+
+@pytest.mark.parametrize("value", [0, 1, 1.0, -0.1, "0.5"])
+def test_a_share_lies_between_0_and_1(value: object):
+    parameters, violations = read_parameters(ZigzagParameters, {"threshold": value}, path="x")
+    assert parameters is None
+    assert "a number above 0, below 1" in violations[0].description
+
+
+def test_a_word_is_taken_in_its_very_spelling():
+    _, violations = read_parameters(DistanceParameters, {"ma_type": "sma"}, path="x")
+    assert "one of SMA, EMA" in violations[0].description
+
+
+def test_a_smoothed_distribution_line_cannot_be_asked_for():
+    _, violations = read_parameters(AdlineParameters, {"use_sma_smoothing": True}, path="x")
+    assert "write false" in violations[0].description
+    parameters, _ = read_parameters(AdlineParameters, {"use_sma_smoothing": False}, path="x")
+    assert parameters == AdlineParameters()

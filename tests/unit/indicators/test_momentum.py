@@ -3,9 +3,11 @@ import pytest
 
 from backlane.indicators.momentum import (
     convergence_divergence,
+    difference,
+    rate_of_change,
     relative_strength,
 )
-from backlane.indicators.parameters import MacdParameters, RsiParameters
+from backlane.indicators.parameters import ChangeParameters, MacdParameters, RsiParameters
 from tests.unit.indicators.bars import bars_of
 
 
@@ -39,3 +41,17 @@ def test_macd_is_the_difference_of_two_means_and_their_mean():
     # signal: 0, (0 + 4) / 2 = 2, (2 + 6) / 2 = 4
     np.testing.assert_array_equal(signal, [0.0, 2.0, 4.0])
     np.testing.assert_array_equal(histogram, [0.0, 2.0, 2.0])
+
+
+def test_the_rate_of_change_is_in_percent_and_momentum_in_price():
+    bars, parameters = bars_of([4.0, 8.0, 5.0, 0.0, 1.0, 1.0]), ChangeParameters(period=2)
+    (roc,) = rate_of_change(bars, parameters)
+    # (5 - 4) / 4 = 25 %, (0 - 8) / 8 = -100 %, (1 - 5) / 5 = -80 %, from 0 there is no rate
+    np.testing.assert_allclose(roc, [np.nan, np.nan, 25.0, -100.0, -80.0, np.nan], rtol=1e-15)
+    (momentum,) = difference(bars, parameters)
+    np.testing.assert_array_equal(momentum, [np.nan, np.nan, 1.0, -8.0, -4.0, 1.0])
+
+
+def test_a_distance_longer_than_the_series_gives_nan():
+    (roc,) = rate_of_change(bars_of([1.0, 2.0]), ChangeParameters(period=5))
+    assert np.isnan(roc).all()

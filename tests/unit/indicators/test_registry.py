@@ -39,8 +39,8 @@ def test_every_indicator_gives_what_its_row_says(kind):
     parameters, violations = read_parameters(kind.parameters, {}, path="x")
     assert violations == []
     rng = np.random.default_rng(1)
-    close = 100.0 * np.exp(np.cumsum(0.01 * rng.standard_normal(300)))
-    outputs = kind.outputs_of(bars_of(close, high=close * 1.01, low=close * 0.99), parameters)
+    close = 100.0 * np.exp(np.cumsum(0.01 * rng.standard_normal(600)))
+    outputs = kind.outputs_of(bars_of(close, high=close * 1.01, low=close * 0.98), parameters)
     assert len(outputs) == max(1, len(kind.outputs))
     for values in outputs:
         assert values.dtype == np.float64
