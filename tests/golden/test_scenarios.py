@@ -67,7 +67,9 @@ def run(config: dict):
         "1d": "AAPL_1d.csv",
     }
     bars = {
-        label: read_bars(KTRDR / "data" / files[label], config["symbol"], Timeframe.parse(label)).series
+        label: read_bars(
+            KTRDR / "data" / files[label], config["symbol"], Timeframe.parse(label)
+        ).series
         for label in bundle.info.strategy.timeframes
     }
     return run_backtest(request, load_predictor(bundle), bars, dataset_digests={})

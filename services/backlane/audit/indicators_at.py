@@ -56,7 +56,10 @@ def indicators_at(
             found += [IndicatorValue(timeframe, name, None, None, reason) for name, _ in names]
             continue
         outputs = indicator.type.outputs_of(
-            series, indicator.parameters, warmup_fillers=rules.warmup_fillers
+            series,
+            indicator.parameters,
+            warmup_fillers=rules.warmup_fillers,
+            reference_indicators=rules.reference_indicators,
         )
         bar_ns = int(series.open_time_ns[row])
         for name, output in names:

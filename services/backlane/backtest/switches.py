@@ -92,6 +92,7 @@ class Switches:
     undefined_metrics: UndefinedMetrics = UndefinedMetrics.ABSENT
     drop_extra_features: bool = False
     classes_as_decisions: bool = False
+    reference_indicators: bool = False
 
     @property
     def feature_rules(self) -> FeatureRules:
@@ -102,6 +103,7 @@ class Switches:
             warmup_fillers=self.warmup_fillers,
             ignore_unknown_parameters=self.ignore_unknown_parameters,
             drop_extra_features=self.drop_extra_features,
+            reference_indicators=self.reference_indicators,
         )
 
     @property
@@ -135,6 +137,7 @@ _KTRDR_HEAD = Switches(
     undefined_metrics=UndefinedMetrics.FILLERS,
     drop_extra_features=True,
     classes_as_decisions=True,
+    reference_indicators=True,
 )
 
 PROFILES: dict[str, Switches] = {

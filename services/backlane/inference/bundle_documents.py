@@ -16,7 +16,7 @@ from backlane.inference.network_spec import FEATURE_COUNT_MAX, NetworkSpec, read
 _SEPARATION_MAX_HOURS = 87_600.0
 _SCALE_KEYS = {"minmax": ("min", "max"), "zscore": ("mean", "std"), "none": ()}
 # What a profile forbids it refuses when features are computed; here no profile is known yet.
-_AS_WRITTEN = FeatureRules(ignore_unknown_parameters=True)
+_AS_WRITTEN = FeatureRules(ignore_unknown_parameters=True, reference_indicators=True)
 
 
 @dataclass(frozen=True, slots=True)

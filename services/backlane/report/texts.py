@@ -112,6 +112,7 @@ CONFIG_TEXTS: Mapping[str, str] = {
     "switches.fixed_warmup_bars": "bars never simulated; 0: until the first complete features",
     "switches.drop_extra_features": "features that the model does not use are dropped",
     "switches.classes_as_decisions": "a regime or context head trades",
+    "switches.reference_indicators": "indicators have the mistakes of the reference",
     "switches.end_date": "what a bare end date means",
     "switches.undefined_metrics": "what stands for a metric without a value",
 }
