@@ -148,6 +148,7 @@ class Runner:
         )
         observer.entered("result", len(run.bars))
         write_result(run, command.directory)
+        observer.advanced(len(run.bars))
         return summarize_run(run, list_files(command.directory))
 
     def _load_bars(self, request: BacktestRequest, info: ModelInfo) -> dict[str, BarSeries]:

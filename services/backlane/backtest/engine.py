@@ -47,8 +47,9 @@ def run_backtest(
     progress = new_slot() if slot is None else slot
     prepared = prepare(request, predictor, bars, watcher, progress)
     state, outputs = simulate(request, prepared, watcher, progress)
-    watcher.entered("metrics", 1)
-    return assemble_run(
+    bar_count = len(prepared.window.base) - prepared.first_index
+    watcher.entered("metrics", bar_count)
+    run = assemble_run(
         request,
         prepared,
         state,
@@ -56,6 +57,8 @@ def run_backtest(
         dataset_digests=dataset_digests,
         versions=versions or {},
     )
+    watcher.advanced(bar_count)
+    return run
 
 
 def simulate(

@@ -13,6 +13,11 @@ from backlane.execution.order import OrderOutcome
 
 Reason = TypeVar("Reason", DecisionReason, OrderOutcome)
 
+_QUANTITY_ZERO = OrderOutcome.DENIED_QUANTITY_ZERO.name
+_TOO_DEAR = (
+    "One lot costs more than an order may take: look at the scale of the prices (--price-scale at "
+    "import), the lot_size, the sizing and the cash."
+)
 _UNKNOWN = (DecisionReason.NO_FEATURES, DecisionReason.FEATURE_NAN, DecisionReason.SCORE_NAN)
 _FILTERED = (
     DecisionReason.MODEL_HOLD,
@@ -67,5 +72,6 @@ def explain_no_trades(funnel: tuple[FunnelStage, ...]) -> str:
         if stage.passed_count == 0:
             reasons = sorted(stage.drops.items(), key=lambda item: -item[1])
             named = ", ".join(f"{count:,} {reason}" for reason, count in reasons)
-            return f"No trades: none of {stage.entered_count:,} passed {stage.name} ({named})."
+            sentence = f"No trades: none of {stage.entered_count:,} passed {stage.name} ({named})."
+            return f"{sentence} {_TOO_DEAR}" if _QUANTITY_ZERO in stage.drops else sentence
     return "No trades."

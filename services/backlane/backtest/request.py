@@ -212,6 +212,9 @@ class BacktestRequest(_Record):
     def _consistent(self) -> Self:
         if self.profile not in PROFILES:
             raise ValueError(f"profile {self.profile!r} is unknown: use {', '.join(PROFILES)}")
+        units, lots = self.sizing.units, (self.sizing.units or 0.0) / self.lot_size
+        if units is not None and abs(lots - round(lots)) > 1e-9 * max(1.0, lots):
+            raise ValueError(f"sizing.units {units} is no multiple of lot_size {self.lot_size}")
         switches = self.resolved_switches()
         start, end = self.first_bar_ns(), self._end_ns(switches)
         if start is not None and end is not None and start > end:

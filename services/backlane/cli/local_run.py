@@ -187,16 +187,12 @@ def _check_bars_digest(series: BarSeries, expected: str | None, file: str) -> No
 
 
 def _check_files(files: Mapping[str, str], timeframes: tuple[str, ...], model: str) -> None:
+    """Refuses a run without a file that it needs; files that it does not need are left unread."""
     missing = [label for label in timeframes if label not in files]
-    unused = [label for label in files if label not in timeframes]
-    if not (missing or unused):
+    if not missing:
         return
     violations = [
-        *(
-            FieldViolation(f"data.files.{label}", f"{model} reads {label} bars")
-            for label in missing
-        ),
-        *(FieldViolation(f"data.files.{label}", f"{model} reads no {label}") for label in unused),
+        FieldViolation(f"data.files.{label}", f"{model} reads {label} bars") for label in missing
     ]
     raise InvalidRequestError(
         f"{model} reads {', '.join(timeframes)}; the files are {', '.join(files)}.",

@@ -33,7 +33,7 @@ class RequestOptions:
 
     model: Annotated[
         str | None,
-        _option("--model", "-m", panel=_WHAT, help="NAME, NAME/VERSION, or a folder with --local."),
+        _option("--model", "-m", panel=_WHAT, help="NAME, NAME/VERSION, or a folder (in process)."),
     ] = None
     symbol: Annotated[
         str | None, _option("--symbol", "-s", panel=_WHAT, help="The instrument, such as EURUSD.")
@@ -59,7 +59,7 @@ class RequestOptions:
         _option(
             "--data",
             panel=_WHAT,
-            help="TIMEFRAME=FILE: bars from a file, with --local (default: catalog).",
+            help="TIMEFRAME=FILE: bars from a file, in process (default: catalog).",
         ),
     ] = None
     request: Annotated[

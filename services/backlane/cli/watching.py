@@ -11,6 +11,7 @@ from backlane.cli.output import print_json
 from backlane.cli.status import RunStatus
 from backlane.client.operations import OperationsClient, watch_request
 from backlane.client.watching import Reconnected
+from backlane.errors import BacklaneError
 from backlane.operations.events import (
     MetricPoint,
     MetricsAppended,
@@ -130,7 +131,13 @@ def _messages(
             "and is back; nothing was missed."
         )
 
-    return client.watch(watch_request(name, start=start), on_reconnect=came_back)
+    def was_lost(_error: BacklaneError, patience_s: float) -> None:
+        note(
+            "The connection to operations_service is lost; the run goes on. Trying again for "
+            f"{patience_s:.0f} s; Ctrl-C leaves it."
+        )
+
+    return client.watch(watch_request(name, start=start), on_reconnect=came_back, on_lost=was_lost)
 
 
 def _show_state(operation: Operation, display: Display) -> None:

@@ -18,6 +18,7 @@ from backlane.client.watching import (
     RECONNECT_DEADLINE_S,
     SILENT_BOOKMARKS,
     Continuity,
+    OnLost,
     OnReconnect,
     Recovery,
     Watchdog,
@@ -206,6 +207,7 @@ class OperationsClient:
         request: WatchRequest,
         *,
         on_reconnect: OnReconnect | None = None,
+        on_lost: OnLost | None = None,
         reconnect_deadline_s: float = RECONNECT_DEADLINE_S,
     ) -> Iterator[WatchMessage]:
         """Yields what happens, without gap or repeat, over restarts of the server.
@@ -215,7 +217,7 @@ class OperationsClient:
         `reconnect_deadline_s` has passed without one.
         """
         continuity = Continuity(request)
-        recovery = Recovery(self._clock, reconnect_deadline_s, on_reconnect)
+        recovery = Recovery(self._clock, reconnect_deadline_s, on_reconnect, on_lost)
         while True:
             try:
                 for message in self._watch_once(continuity.next_request()):
@@ -385,6 +387,7 @@ class AsyncOperationsClient:
         request: WatchRequest,
         *,
         on_reconnect: OnReconnect | None = None,
+        on_lost: OnLost | None = None,
         reconnect_deadline_s: float = RECONNECT_DEADLINE_S,
     ) -> AsyncGenerator[WatchMessage, None]:
         """Yields what happens, without gap or repeat; see OperationsClient.watch.
@@ -392,7 +395,7 @@ class AsyncOperationsClient:
         Leave it by closing it (`async with contextlib.aclosing(...)`), so that the call ends.
         """
         continuity = Continuity(request)
-        recovery = Recovery(self._clock, reconnect_deadline_s, on_reconnect)
+        recovery = Recovery(self._clock, reconnect_deadline_s, on_reconnect, on_lost)
         while True:
             try:
                 async with aclosing(self._watch_once(continuity.next_request())) as messages:

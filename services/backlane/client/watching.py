@@ -55,6 +55,8 @@ class Reconnected:
 
 
 OnReconnect = Callable[[Reconnected], None]
+OnLost = Callable[[BacklaneError, float], None]
+"""Is told once that the connection is lost, and for how many seconds it will be tried again."""
 
 
 def silent(peer: str, silence_s: float) -> ServiceUnavailableError:
@@ -121,10 +123,17 @@ class Continuity:
 class Recovery:
     """Decides whether to try again, and after which pause."""
 
-    def __init__(self, clock: Clock, deadline_s: float, on_reconnect: OnReconnect | None) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        deadline_s: float,
+        on_reconnect: OnReconnect | None,
+        on_lost: OnLost | None = None,
+    ) -> None:
         self._clock = clock
         self._deadline_s = deadline_s
         self._on_reconnect = on_reconnect
+        self._on_lost = on_lost
         self._was_connected = False
         self._error: BacklaneError | None = None
         self._since_s = 0.0
@@ -153,6 +162,8 @@ class Recovery:
         is_over = now_s - self._since_s >= self._deadline_s
         if not (self._was_connected and isinstance(error, _PASSING)) or is_over:
             raise error
+        if self._error is None and self._on_lost is not None:
+            self._on_lost(error, self._deadline_s)
         self._error = error
         self._attempts += 1
         return float(min(RETRY_DELAY_S_MIN * 2 ** min(self._attempts - 1, 8), RETRY_DELAY_S_MAX))

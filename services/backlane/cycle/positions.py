@@ -29,21 +29,23 @@ def include_price(state: Record, price: float) -> None:
 
 @kernel
 def charge_holding(state: Record, rules: Record, time_ns: int) -> None:
-    """Charges the open position for the time since it was last marked; see accrue_financing."""
+    """Charges the open position for the time since it was last charged; see accrue_financing."""
     if rules.borrow_rate == 0.0 and (
         rules.overnight_rate_long == 0.0 and rules.overnight_rate_short == 0.0
     ):
         return
-    nights = time_ns // _DAY_NS - state.last_mark_ns // _DAY_NS
+    since_ns = state.charged_until_ns
+    nights = time_ns // _DAY_NS - since_ns // _DAY_NS
     accrue_financing(
         state,
         state.last_mark_price,
-        time_ns - state.last_mark_ns,
+        time_ns - since_ns,
         nights,
         rules.borrow_rate,
         rules.overnight_rate_long,
         rules.overnight_rate_short,
     )
+    state.charged_until_ns = time_ns
 
 
 @kernel
@@ -107,6 +109,7 @@ def open_position(
     state.entry_time_ns = time_ns
     state.entry_index = bar_index
     state.last_mark_ns = time_ns
+    state.charged_until_ns = time_ns
     state.last_mark_price = price
     state.best_price = price
     state.mae = 0.0

@@ -32,6 +32,7 @@ STATE_DTYPE = np.dtype(
             ("entry_index", "<i8"),
             ("last_mark_ns", "<i8"),
             ("last_mark_price", "<f8"),
+            ("charged_until_ns", "<i8"),
             ("best_price", "<f8"),
             ("side", "<i8"),  # sign of the position
             # orders

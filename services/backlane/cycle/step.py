@@ -136,11 +136,9 @@ def _order(
 ) -> None:
     """Orders what was decided; and, when the time of the position is up, its exit."""
     order, reason = decision, _DECISION
-    is_time_up = (
-        state.side != _FLAT
-        and rules.max_holding_bars > 0
-        and bar_index - state.entry_index + 1 >= rules.max_holding_bars
-    )
+    # A fill at the open holds through its own bar; one at the close begins with the next.
+    held_bars = bar_index - state.entry_index + (0 if rules.fill_this_close else 1)
+    is_time_up = state.side != _FLAT and 0 < rules.max_holding_bars <= held_bars
     if is_time_up and decision != -state.side:
         order, reason = -state.side, _TIME_EXIT
     if order == _HOLD:

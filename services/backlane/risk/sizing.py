@@ -4,6 +4,8 @@ import math
 
 from backlane.jit import kernel
 
+_ROUNDING = 1e-12
+
 
 @kernel
 def entry_cost(
@@ -20,7 +22,12 @@ def entry_cost(
 
 @kernel
 def _whole_lots(quantity: float, lot_size: float) -> float:
-    return math.floor(quantity / lot_size) * lot_size
+    lots = float(math.floor(quantity / lot_size))
+    # 0.3 / 0.1 is 2.9999999999999996: a lot that is there but for rounding counts. Whole units have
+    # no such rounding, and stay what the reference makes of them.
+    if lot_size != 1.0 and (lots + 1.0) * lot_size <= quantity * (1.0 + _ROUNDING):
+        lots += 1.0
+    return lots * lot_size
 
 
 @kernel

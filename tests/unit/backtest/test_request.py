@@ -98,6 +98,12 @@ def test_sizing_takes_one_rule() -> None:
         parse_request(LEAST | {"sizing": {"units": 3, "fraction": 0.5}})
 
 
+def test_units_are_a_multiple_of_the_lot() -> None:
+    assert parse_request(LEAST | {"sizing": {"units": 0.3}, "lot_size": 0.1}).lot_size == 0.1
+    with pytest.raises(InvalidRequestError, match="no multiple of lot_size"):
+        parse_request(LEAST | {"sizing": {"units": 0.15}, "lot_size": 0.1})
+
+
 def test_leverage_brings_a_margin_call_and_none_brings_none() -> None:
     # maintenance half: called when half of the collateral is gone, 1 / 8 of the price at leverage 4
     assert parse_request(LEAST | {"margin": {"leverage": 4}}).margin.liquidation == 0.125

@@ -203,6 +203,15 @@ def test_a_position_is_closed_after_its_time() -> None:
     assert out.trades[0].exit_index == 4
 
 
+def test_a_position_filled_at_a_close_is_held_from_the_next_bar_on() -> None:
+    _, out = simulate(
+        make_bars([10] * 6), [B, H, H, H, H, H], max_holding_bars=3, fill_this_close=1
+    )
+    # filled at the close of bar 0; held through bars 1, 2, 3; closed at the close of 3
+    assert out.trades[0].exit_reason == ExitReason.TIME_EXIT
+    assert out.trades[0].exit_index == 3
+
+
 def test_a_margin_call_closes_before_the_collateral_is_gone() -> None:
     bars = make_bars([100, 100, 90], opens=[100, 100, 100], lows=[100, 100, 80])
     # leverage 4, maintenance half of the collateral: called at a loss of 1/8 of the entry price

@@ -38,6 +38,12 @@ def test_lots_are_whole() -> None:
     assert ask(1.0, 1.0, 3.0, 3.0, lot=0.25) == 0.25  # 0.333 -> 1 lot of a quarter
 
 
+@pytest.mark.parametrize(("units", "lot"), [(0.3, 0.1), (0.6, 0.2), (0.7, 0.1), (1.1, 0.1)])
+def test_a_whole_number_of_lots_is_not_lost_to_rounding(units, lot) -> None:
+    # 0.3 / 0.1 is 2.9999999999999996 in binary, and still three lots
+    assert ask(1000.0, 1.0, 10.0, 10.0, units=units, lot=lot) == pytest.approx(units, rel=1e-12)
+
+
 def test_leverage_buys_more_for_the_same_collateral() -> None:
     # 1,000 / (1 / 4 + 0) / 10 = 400 units, worth 4,000, with 1,000 set aside
     assert ask(1000.0, 1.0, 10.0, 10.0, leverage=4.0) == 400

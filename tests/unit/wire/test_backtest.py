@@ -54,7 +54,7 @@ fractions = st.floats(0, 1, exclude_max=True)
 distances = st.floats(1e-6, 0.99)
 sizings = st.one_of(
     st.fixed_dictionaries({"fraction": st.floats(1e-9, 1)}),
-    st.fixed_dictionaries({"units": st.floats(1e-3, 1e9)}),
+    st.fixed_dictionaries({"units": st.integers(1, 10**9).map(float)}),
     st.fixed_dictionaries(
         {"target_volatility": st.floats(1e-3, 10)}, optional={"volatility_period": st.just(9)}
     ),
