@@ -19,6 +19,8 @@ def run_here(
         with new_display(as_json=as_json) as display:
             run = run_local(request, models_dir=models_dir, home=home, display=display)
     except KeyboardInterrupt:
+        if as_json:
+            print_json({"operation": None, "interrupted": True})
         say_aside("Stopped; nothing is written.")
         raise
     if out is not None:
