@@ -6,24 +6,25 @@ a running total, which rounds differently from summing each window afresh. A ser
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from numpy.typing import NDArray
 
-from backlane.errors import InvalidStrategyError
+from backlane.errors import InvalidRequestError, InvalidStrategyError
 from backlane.features.align import align, visible_rows
 from backlane.features.build import build_features, feature_columns
-from backlane.features.history import bars_in_scope
+from backlane.features.history import bars_in_scope, warmup_bars
 from backlane.features.names import feature_names, select_features
 from backlane.features.plan import plan_features
 from backlane.features.rules import Alignment, FeatureRules
+from backlane.features.strategy import IndicatorSpec, NetworkInputSpec, Strategy
 from backlane.features.strategy_file import parse_strategy, strategy_from_bundle
 from backlane.fuzzy.membership import fuzzify
 from backlane.fuzzy.shapes import find_shape, parameter_mistake
@@ -31,7 +32,26 @@ from backlane.indicators.fields import default_parameters, read_parameters
 from backlane.indicators.registry import INDICATORS, find_indicator
 from backlane.market.bars import BarSeries
 from backlane.market.timeframe import Timeframe
+from tests.golden.vectors import (
+    bars_of,
+    bundle_folder,
+    cases,
+    folders,
+    profile_of,
+    read_json,
+)
 from tests.shared import KTRDR, needs_shared
+
+READS = (
+    "components/alignment/*",
+    "components/indicators/*",
+    "components/membership/*",
+    "components/strategy/load_cases.json",
+    "features/*.parquet",
+    "features/index.json",
+    "strategies/*.yaml",
+    "data/*.parquet",
+)
 
 pytestmark = needs_shared
 
@@ -44,11 +64,6 @@ KTRDR_HEAD = FeatureRules(
     ignore_unknown_parameters=True,
     drop_extra_features=True,
 )
-
-
-def _read_json(path: Path) -> Any:
-    """Reads a recorded file; without one there are no cases, and the module is skipped anyway."""
-    return json.loads(path.read_text()) if path.is_file() else []
 
 
 def _series(frame: pd.DataFrame, label: str) -> BarSeries:
@@ -65,14 +80,26 @@ def _series(frame: pd.DataFrame, label: str) -> BarSeries:
 
 
 def _indicator_cases() -> Iterator[Any]:
-    for case in _read_json(COMPONENTS / "indicators" / "cases.json"):
+    for case in read_json(COMPONENTS / "indicators" / "cases.json"):
         yield pytest.param(case, id=f"{case['input']}-{case['case']}")
 
 
 @cache
 def _indicator_input(name: str) -> BarSeries:
     frame = pd.read_parquet(COMPONENTS / "indicators" / f"input_{name}.parquet")
-    return _series(frame, "1d" if name == "eq_1d" else "1h")
+    return _series(frame, "1h")  # no indicator asks how long a bar is
+
+
+DEAD_BARS = 10
+MADE_OF_VARIANCES = ("bollingerbands", "bollingerbandwidth", "squeezeintensity")
+
+
+@cache
+def _stands_still(name: str) -> bool:
+    """Says whether the closes of an input do not move for a while anywhere."""
+    still = np.concatenate([[0], np.diff(_indicator_input(name).close) == 0.0, [0]]).astype(int)
+    starts, ends = np.flatnonzero(np.diff(still) == 1), np.flatnonzero(np.diff(still) == -1)
+    return bool((ends - starts >= DEAD_BARS).any())
 
 
 @cache
@@ -93,10 +120,7 @@ def test_an_indicator_gives_the_recorded_series(case: dict[str, Any]) -> None:
     assert list(kind.outputs) == case["outputs"]
     suffixes = [f".{name}" for name in kind.outputs] or [""]
     # Running sums never forget: after a move, a market that stands still keeps the rounding of it.
-    is_variance_in_dead_market = case["type"].startswith("bollinger") and case["input"] in (
-        "edge",
-        "holes",
-    )
+    is_variance_in_dead_market = kind.name in MADE_OF_VARIANCES and _stands_still(case["input"])
     tolerance = 1e-7 if is_variance_in_dead_market else 1e-9
     for suffix, values in zip(suffixes, outputs, strict=True):
         expected = _indicator_output(case["input"])[case["case"] + suffix].to_numpy(np.float64)
@@ -116,7 +140,7 @@ def test_an_indicator_takes_the_recorded_defaults(case: dict[str, Any]) -> None:
 
 
 def _recorded_parameter_errors() -> Iterator[Any]:
-    errors = _read_json(COMPONENTS / "indicators" / "errors.json")
+    errors = read_json(COMPONENTS / "indicators" / "errors.json")
     for index, case in enumerate(errors["params"] if errors else []):
         yield pytest.param(case, id=f"{index}-{case['type']}")
 
@@ -124,10 +148,10 @@ def _recorded_parameter_errors() -> Iterator[Any]:
 @pytest.mark.parametrize("case", [*_recorded_parameter_errors()])
 def test_parameters_are_refused_and_ignored_as_recorded(case: dict[str, Any]) -> None:
     kind = find_indicator(case["type"])
-    if case["type"] == "nosuch":
-        assert kind is None
+    if kind is None:
+        assert not case["ok"]
+        assert "Unknown indicator type" in case["message"]
         return
-    assert kind is not None
     lenient, violations = read_parameters(
         kind.parameters, case["params"], path="p", ignore_unknown=True
     )
@@ -141,14 +165,14 @@ def test_parameters_are_refused_and_ignored_as_recorded(case: dict[str, Any]) ->
 
 
 def test_minimum_bars_are_the_recorded_ones() -> None:
-    for case in _read_json(COMPONENTS / "indicators" / "errors.json")["minimum_rows"]:
+    for case in read_json(COMPONENTS / "indicators" / "errors.json")["minimum_rows"]:
         kind = find_indicator(case["type"])
         assert kind is not None
         assert kind.minimum_bars(kind.parameters(**case["params"])) == case["min_rows"]
 
 
 def test_names_and_aliases_are_the_recorded_ones() -> None:
-    registry = _read_json(COMPONENTS / "indicators" / "registry.json")
+    registry = read_json(COMPONENTS / "indicators" / "registry.json")
     for name, entry in registry.items():
         kind = find_indicator(name)
         assert kind is not None
@@ -158,7 +182,7 @@ def test_names_and_aliases_are_the_recorded_ones() -> None:
 
 
 def test_parameters_defaults_and_limits_are_the_recorded_ones() -> None:
-    for name, entry in _read_json(COMPONENTS / "indicators" / "registry.json").items():
+    for name, entry in read_json(COMPONENTS / "indicators" / "registry.json").items():
         kind = find_indicator(name)
         assert kind is not None
         recorded = {key: item["default"] for key, item in entry["params"].items()}
@@ -194,7 +218,7 @@ def test_membership_degrees_are_the_recorded_ones() -> None:
 
 
 def test_membership_parameters_are_refused_as_recorded() -> None:
-    for case in _read_json(COMPONENTS / "membership" / "errors.json"):
+    for case in read_json(COMPONENTS / "membership" / "errors.json"):
         shape = find_shape(case["type"])
         known = shape is not None and shape.is_in_ktrdr
         accepted = known and parameter_mistake(shape, case["parameters"]) is None
@@ -204,100 +228,167 @@ def test_membership_parameters_are_refused_as_recorded() -> None:
 # --- alignment ---------------------------------------------------------------------------------
 
 
-def _alignment_cases() -> Iterator[Any]:
-    for case in _read_json(COMPONENTS / "alignment" / "cases.json"):
-        # `single` asks for a base that is not there, which is refused here; `raises` likewise.
-        if "raises" not in case and case["case"] != "single":
+def _alignment_cases(*, is_served: bool) -> Iterator[Any]:
+    """Cases with a base timeframe among the inputs, or the others, which are refused here."""
+    for case in read_json(COMPONENTS / "alignment" / "cases.json"):
+        base = _base_label(case)
+        if ("raises" not in case and base in case["inputs"]) is is_served:
             yield pytest.param(case, id=case["case"])
 
 
-@pytest.mark.parametrize("case", [*_alignment_cases()])
+def _base_label(case: Mapping[str, Any]) -> str | None:
+    """Returns the base timeframe: the finest, where none was named."""
+    labels = case.get("inputs", [])
+    if case.get("base_timeframe") or not labels:
+        return case.get("base_timeframe")
+    return min(labels, key=lambda label: Timeframe.parse(label).length_ns)
+
+
+def _stamped(frame: pd.DataFrame, label: str) -> BarSeries:
+    ones = np.ones(len(frame))
+    times = pd.DatetimeIndex(frame.index).as_unit("ns").asi8.astype(np.int64)
+    return BarSeries("TEST", Timeframe.parse(label), times, ones, ones, ones, ones, ones)
+
+
+@pytest.mark.parametrize("case", [*_alignment_cases(is_served=True)])
 def test_stamp_forward_fill_gives_the_recorded_frame(case: dict[str, Any]) -> None:
     def read(part: str) -> pd.DataFrame:
         return pd.read_parquet(COMPONENTS / "alignment" / f"{case['case']}__{part}.parquet")
 
-    def bars(frame: pd.DataFrame, label: str) -> BarSeries:
-        ones = np.ones(len(frame))
-        times = pd.DatetimeIndex(frame.index).as_unit("ns").asi8.astype(np.int64)
-        return BarSeries("TEST", Timeframe.parse(label), times, ones, ones, ones, ones, ones)
-
-    expected = read("out")
-    base_label = case["base_timeframe"] or "1h"
-    base = bars(read(f"in_{base_label}"), base_label)
+    expected, base_label = read("out"), _base_label(case)
+    assert base_label is not None
+    base = _stamped(read(f"in_{base_label}"), base_label)
+    assert len(base) == case["rows"]
+    found = set()
     for label in case["inputs"]:
         frame = read(f"in_{label}")
-        rows = visible_rows(base, bars(frame, label), Alignment.STAMP_FORWARD_FILL)
+        rows = visible_rows(base, _stamped(frame, label), Alignment.STAMP_FORWARD_FILL)
         for name in frame.columns:
             values = np.ascontiguousarray(frame[name].to_numpy(np.float64))
             if label != base_label:
                 values = align(values, rows, Alignment.STAMP_FORWARD_FILL)
             np.testing.assert_array_equal(values, expected[name].to_numpy())
+            found.add(name)
+    assert found == set(case["out_columns"])
+
+
+@pytest.mark.parametrize("case", [*_alignment_cases(is_served=False)])
+def test_a_base_timeframe_without_bars_is_refused(case: dict[str, Any]) -> None:
+    """The reference takes whatever timeframe there is for the base, where it is a single one."""
+    labels = case.get("inputs", [])
+    base = case.get("base_timeframe") or "5m"
+    volume = (IndicatorSpec("volume", "obv", {}),)
+    inputs = (NetworkInputSpec(raw_indicator="volume", timeframes=(base,)),)
+    strategy = Strategy("s", "3.0", ("TEST",), (base, *labels), volume, (), inputs)
+    empty = pd.DataFrame(index=pd.DatetimeIndex([]))
+    bars = {label: _stamped(empty, label) for label in labels}
+    with pytest.raises(InvalidRequestError, match=f"needs bars of {base}"):
+        build_features(strategy, bars, names=[f"{base}_volume_raw"], rules=KTRDR_HEAD)
 
 
 # --- strategies --------------------------------------------------------------------------------
 
 
-def _load_cases() -> Iterator[Any]:
-    for case in _read_json(COMPONENTS / "strategy" / "load_cases.json"):
-        yield pytest.param(case, id=case["case"])
+def _refused_here(strategy: Mapping[str, Any]) -> str | None:
+    """Where a strategy is refused that the reference lets pass, by mistake or until it is built."""
+    timeframes = strategy.get("training_data", {}).get("timeframes", {})
+    listed = timeframes.get("list", timeframes.get("timeframes", []))
+    if timeframes.get("base_timeframe", *listed[:1]) not in listed and listed:
+        return "training_data.timeframes.base_timeframe"
+    for name, spec in strategy.get("indicators", {}).items():
+        if find_indicator(str(spec.get("type"))) is None:
+            return f"indicators.{name}.type"
+        if read_parameters(find_indicator(spec["type"]).parameters, _only(spec), path="p")[1]:
+            return f"indicators.{name}"
+    for name, terms in strategy.get("fuzzy_sets", {}).items():
+        for term, spec in terms.items():
+            if term == "indicator":
+                continue
+            shape_name, numbers = (
+                (spec.get("type", "triangular"), spec["parameters"])
+                if isinstance(spec, dict)
+                else ("triangular", spec)
+            )
+            shape = find_shape(shape_name)
+            if shape is None or parameter_mistake(shape, numbers):
+                return f"fuzzy_sets.{name}.{term}.parameters"
+    return None
 
 
-REFUSED_HERE = {
-    "base not in list is accepted": "training_data.timeframes.base_timeframe",
-    "unknown indicator type passes loading": "indicators.extra.type",
-    "bad membership parameters pass loading": "fuzzy_sets.q2.a.parameters",
-}
-"""What the reference lets pass by mistake, or finds out later, and where it is refused here."""
+def _only(spec: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in spec.items() if key not in ("type", "data_source")}
 
 
-@pytest.mark.parametrize("case", [*_load_cases()])
+def _lettered(strategy: Mapping[str, Any]) -> bool:
+    """Says whether the reference reads a timeframe of an input letter by letter: 5m as 5 and m."""
+    given = [item.get("timeframes", "all") for item in strategy["nn_inputs"]]
+    return any(isinstance(label, str) and label != "all" for label in given)
+
+
+@pytest.mark.parametrize("case", [*cases("components", "strategy", "load_cases.json")])
 def test_a_strategy_loads_as_recorded(case: dict[str, Any]) -> None:
-    if not case["ok"] or case["case"] in REFUSED_HERE:
+    wanted = _refused_here(case["strategy"]) if case["ok"] else ""
+    if wanted is not None:
         with pytest.raises(InvalidStrategyError) as caught:
             parse_strategy(case["strategy"])
         fields = [violation.field for violation in caught.value.violations]
-        assert fields[0] == REFUSED_HERE.get(case["case"], fields[0])
+        assert fields[0].startswith(wanted)
         return
 
     parsed = parse_strategy(case["strategy"])
 
     names = list(feature_names(parsed.strategy))
-    if case["case"] == "timeframes as bare string":
-        # The reference reads "5m" letter by letter, as the timeframes 5 and m.
-        assert names[:3] == ["5m_rsi_f_low", "5m_rsi_f_mid", "5m_rsi_f_high"]
+    if _lettered(case["strategy"]):
+        labels = {name.split("_")[0] for name in names}
+        assert labels <= set(parsed.strategy.timeframes)
     else:
         assert names == case["resolved_features"]
     assert bool(parsed.warnings) is bool(case["warnings"])
+
+
+@pytest.mark.parametrize("name", [path.name for path in sorted(KTRDR.glob("strategies/*.yaml"))])
+def test_a_strategy_file_is_that_of_its_bundle(name: str) -> None:
+    content = yaml.safe_load((KTRDR / "strategies" / name).read_text())
+    strategy = parse_strategy(content).strategy
+    metadata = read_json(bundle_folder(content["name"]) / "metadata_v3.json")
+    assert list(feature_names(strategy)) == metadata["resolved_features"]
+    assert list(strategy.timeframes) == metadata["training_timeframes"]
+    rules = replace(KTRDR_HEAD, alignment=Alignment.KNOWN_AT_CLOSE)
+    assert min(warmup_bars(strategy, rules=rules).values()) >= 1
 
 
 # --- features ----------------------------------------------------------------------------------
 
 
 def _feature_tables() -> Iterator[Any]:
-    for key, entry in (_read_json(KTRDR / "features" / "index.json") or {}).items():
+    """Every table, with a scenario that it was made for, if there is one.
+
+    A table of a model with one timeframe is the same at both versions; of another, the scenario
+    says which version it is.
+    """
+    for key, entry in (read_json(KTRDR / "features" / "index.json") or {}).items():
         bundle, start, end = key.split("__")
-        path = KTRDR / "bundles" / bundle
-        metadata = _read_json(next(path.glob("*/metadata_v3.json")))
-        is_m3 = "T" in start  # recorded with the older version, on a window made for it
-        yield pytest.param(metadata, entry, start, end, is_m3, id=key)
+        metadata = read_json(bundle_folder(bundle) / "metadata_v3.json")
+        made_for = [
+            config
+            for folder in folders("scenarios", "scenario.json")
+            for config in [read_json(folder / "scenario.json")]
+            if config["bundle"] == bundle
+            and (_compact(config["start_date"]), _compact(config["end_date"])) == (start, end)
+            and "error" not in config
+        ]
+        yield pytest.param(metadata, entry, start, end, made_for, id=key)
 
 
-@cache
-def _bars(symbol: str, label: str) -> BarSeries:
-    path = KTRDR / "data" / f"{symbol}_{label}.csv"
-    path = path if path.is_file() else path.with_suffix(".csv.gz")
-    # Exact whatever the version of pandas does by default: SPEC section 18 asks for it.
-    exact = dict.fromkeys(("open", "high", "low", "close", "volume"), float)
-    frame = pd.read_csv(path, index_col=0, converters=exact)
-    frame.index = pd.to_datetime(frame.index, utc=True)
-    return _series(frame, label)
+def _compact(moment: str) -> str:
+    """Writes a moment as the keys of the index do: 2023-07-21T1500."""
+    return moment.replace(" ", "T").replace(":", "")
 
 
-def _window(metadata: dict[str, Any], start: str, end: str) -> dict[str, BarSeries]:
-    symbol = metadata["training_symbols"][0]
+def _window(metadata: Mapping[str, Any], symbol: str, start: str, end: str) -> dict[str, BarSeries]:
     limits = [int(pd.Timestamp(text, tz="UTC").value) for text in (start, end)]
     return {
-        label: _bars(symbol, label).between(*limits) for label in metadata["training_timeframes"]
+        label: bars_of(symbol, label).between(*limits) for label in metadata["training_timeframes"]
     }
 
 
@@ -309,17 +400,20 @@ def _recorded_features(entry: dict[str, Any], base: BarSeries) -> NDArray[np.flo
     return table.to_numpy(np.float64)[chosen]
 
 
-MADE_OF_VARIANCES = ("bollingerbandwidth", "squeezeintensity")
-
-
-@pytest.mark.parametrize(("metadata", "entry", "start", "end", "is_m3"), [*_feature_tables()])
+@pytest.mark.parametrize(("metadata", "entry", "start", "end", "made_for"), [*_feature_tables()])
 def test_features_are_the_recorded_ones(
-    metadata: dict[str, Any], entry: dict[str, Any], start: str, end: str, is_m3: bool
+    metadata: dict[str, Any],
+    entry: dict[str, Any],
+    start: str,
+    end: str,
+    made_for: list[dict[str, Any]],
 ) -> None:
+    is_m3 = {profile_of(config) for config in made_for} == {"ktrdr-m3"}
+    symbol = made_for[0]["symbol"] if made_for else metadata["training_symbols"][0]
     alignment = Alignment.EXACT_STAMP if is_m3 else Alignment.STAMP_FORWARD_FILL
     rules = replace(KTRDR_HEAD, alignment=alignment, drop_extra_features=False)
     strategy = strategy_from_bundle(metadata, rules=rules)
-    bars = bars_in_scope(_window(metadata, start, end), rules)
+    bars = bars_in_scope(_window(metadata, symbol, start, end), rules)
     base = bars[strategy.timeframes[0]]
     names = metadata["resolved_features"]
     fitted = metadata["normalization_params"]
@@ -336,3 +430,13 @@ def test_features_are_the_recorded_ones(
         np.testing.assert_array_equal(np.isnan(values), np.isnan(expected[:, column]))
         np.testing.assert_allclose(values, expected[:, column], rtol=1e-9, atol=tolerance)
         np.testing.assert_array_equal(matrix.values[:, column], values.astype(np.float32))
+
+
+@pytest.mark.parametrize("path", sorted(KTRDR.glob("data/*.parquet")), ids=lambda path: path.stem)
+def test_both_files_of_the_bars_hold_the_same(path: Any) -> None:
+    symbol, label = path.stem.rsplit("_", 1)
+    bars, frame = bars_of(symbol, label), pd.read_parquet(path)
+    frame = frame.set_index("timestamp") if "timestamp" in frame else frame
+    expected = _series(frame, label)
+    for name in ("open_time_ns", "open", "high", "low", "close", "volume"):
+        np.testing.assert_array_equal(getattr(bars, name), getattr(expected, name))

@@ -10,6 +10,7 @@ from backlane.backtest.switches import Switches
 from backlane.features.align import visible_rows
 from backlane.features.names import select_features
 from backlane.features.plan import FeaturePlan, PlannedIndicator, plan_features
+from backlane.indicators.indicator import ALL_BARS
 from backlane.inference.model_info import ModelInfo
 from backlane.market.bars import BarSeries
 
@@ -94,7 +95,9 @@ def _unknown(indicator: PlannedIndicator, series: BarSeries, row: int, *, is_cut
         return "no bar of its timeframe is visible yet"
     if len(series) < indicator.minimum_bars:
         return f"it takes {indicator.minimum_bars} bars, and {len(series)} are at hand"
-    needed = indicator.lookback_bars
+    needed = indicator.lookback_bars()
+    if is_cut and needed >= ALL_BARS:
+        return "it depends on every bar since the first, and the directory has the simulated ones"
     if is_cut and row + 1 < needed:
         return (
             f"it takes {needed} bars up to {iso_time(int(series.open_time_ns[row]))}, and the "

@@ -159,9 +159,8 @@ def _mark(state: Record, rules: Record, time_ns: int, close: float, was_held: bo
             include_price(state, close)
         state.last_mark_ns = time_ns
         state.last_mark_price = close
-    equity = mark_to_market(state, close)
-    if rules.short_equity_with_commission and state.side == _SHORT:
-        equity += state.entry_commission
+    addition = state.entry_commission if rules.short_equity_with_commission else 0.0
+    equity = mark_to_market(state, close, addition)
     state.equity = equity
     return equity
 

@@ -17,13 +17,14 @@ def warmup_bars(strategy: Strategy, *, rules: FeatureRules = DEFAULT_RULES) -> d
     """Returns how many bars of each timeframe to load from before the first base bar's open time.
 
     With that many, the features of that base bar are what they would be with endless history:
-    exactly for windows, and for recursive means up to a weight that no float32 shows
-    (`windows.bars_to_settle`).
-    Every timeframe of the strategy has an entry. Raises InvalidStrategyError as `plan_features`.
+    exactly for windows; for recursive means up to what no float32 shows (`bars_to_settle`); and
+    what remembers its first bar asks for ALL_BARS. Every timeframe of the strategy has an entry.
+    Raises InvalidStrategyError as `plan_features`.
     """
     needed = dict.fromkeys(strategy.timeframes, 1)
-    for timeframe, indicator, _ in plan_features(strategy, rules).by_indicator():
-        needed[timeframe] = max(needed[timeframe], indicator.lookback_bars)
+    for timeframe, indicator, group in plan_features(strategy, rules).by_indicator():
+        lookback = indicator.lookback_bars(feature for _, feature, _ in group)
+        needed[timeframe] = max(needed[timeframe], lookback)
     base = strategy.timeframes[0]
     # The base bar itself is the newest of its window. Of another timeframe, the newest bar before
     # that time may still be open at the base bar's close, so that the one before it is seen.

@@ -1,11 +1,16 @@
 """The features of a strategy: their names and order."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from backlane.errors import FeatureMismatchError
-from backlane.features.strategy import MembershipSpec, NetworkInputSpec, Strategy
+from backlane.features.strategy import (
+    FuzzySetSpec,
+    MembershipSpec,
+    NetworkInputSpec,
+    Strategy,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +33,22 @@ def strategy_features(strategy: Strategy) -> tuple[Feature, ...]:
     A fuzzy column is `{timeframe}_{fuzzy_set}_{term}`, a raw one `{timeframe}_{indicator}_raw`. An
     input that is listed twice gives its columns twice.
     """
+    fuzzy_sets = {fuzzy_set.id: fuzzy_set for fuzzy_set in strategy.fuzzy_sets}
     return tuple(
         feature
         for nn_input in strategy.nn_inputs
         for timeframe in nn_input.timeframes or strategy.timeframes
-        for feature in _input_features(strategy, nn_input, timeframe)
+        for feature in _input_features(fuzzy_sets, nn_input, timeframe)
+    )
+
+
+def feature_count(strategy: Strategy) -> int:
+    """Returns how many columns there are, without making them."""
+    terms = {fuzzy_set.id: len(fuzzy_set.memberships) for fuzzy_set in strategy.fuzzy_sets}
+    return sum(
+        len(nn_input.timeframes or strategy.timeframes)
+        * (1 if nn_input.raw_indicator is not None else terms.get(nn_input.fuzzy_set or "", 0))
+        for nn_input in strategy.nn_inputs
     )
 
 
@@ -58,16 +74,17 @@ def select_features(
 
 
 def _input_features(
-    strategy: Strategy, nn_input: NetworkInputSpec, timeframe: str
+    fuzzy_sets: Mapping[str, FuzzySetSpec], nn_input: NetworkInputSpec, timeframe: str
 ) -> list[Feature]:
     if nn_input.raw_indicator is not None:
         name = f"{timeframe}_{nn_input.raw_indicator}_raw"
         raw = Feature(name, timeframe, nn_input.raw_indicator, None, nn_input.normalization)
         return [raw]
+    fuzzy_set = fuzzy_sets.get(nn_input.fuzzy_set or "")
+    if fuzzy_set is None:
+        return []
     return [
         Feature(f"{timeframe}_{fuzzy_set.id}_{term.name}", timeframe, fuzzy_set.indicator, term)
-        for fuzzy_set in strategy.fuzzy_sets
-        if fuzzy_set.id == nn_input.fuzzy_set
         for term in fuzzy_set.memberships
     ]
 

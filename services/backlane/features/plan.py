@@ -1,6 +1,6 @@
 """What has to be computed for a list of features: each indicator once for each timeframe."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +10,9 @@ from backlane.features.names import Feature, strategy_features
 from backlane.features.outputs import OutputReference, looks_ahead_mistake, resolve_output
 from backlane.features.rules import FeatureRules
 from backlane.features.strategy import Strategy
-from backlane.fuzzy.shapes import SHAPES, find_shape
+from backlane.fuzzy.shapes import SHAPES, find_shape, term_gain
 from backlane.indicators.fields import Parameters, read_parameters
-from backlane.indicators.indicator import IndicatorType
+from backlane.indicators.indicator import ALL_BARS, IndicatorType, Memory
 from backlane.indicators.registry import find_indicator
 
 
@@ -29,10 +29,19 @@ class PlannedIndicator:
         """The least number of bars that it is computed from."""
         return self.type.minimum_bars(self.parameters)
 
-    @property
-    def lookback_bars(self) -> int:
-        """How many bars, the newest included, a value of it depends on."""
-        return self.type.lookback_bars(self.parameters)
+    def lookback_bars(self, features: Iterable[Feature] = ()) -> int:
+        """Returns how many bars, the newest included, the features that are made of it depend on.
+
+        That is ALL_BARS for what remembers the first bar: else its value would say where the run
+        began. A steep term shows more of what a recursive mean still remembers. The scaling of raw
+        values is left out: it is within the allowance of `settling`, unless a range was fitted that
+        is much smaller than the values.
+        """
+        if self.type.memory is Memory.START:
+            return ALL_BARS
+        terms = (feature.membership for feature in features)
+        gains = (term_gain(term.type, term.parameters) for term in terms if term is not None)
+        return self.type.lookback_bars(self.parameters, max(gains, default=1.0))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 from backlane.errors import InvalidRequestError
 from backlane.features.mistakes import Mistakes
-from backlane.features.names import ambiguous_names
+from backlane.features.names import ambiguous_names, feature_count
 from backlane.features.outputs import looks_ahead_mistake, resolve_output
 from backlane.features.rules import FeatureRules
 from backlane.features.strategy import (
@@ -29,6 +29,7 @@ from backlane.market.timeframe import Timeframe
 NORMALIZATIONS = ("none", "minmax", "zscore")
 
 ALL_TIMEFRAMES = "all"
+STRATEGY_FEATURES_MAX = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,12 @@ def read_sections(
 
 
 def check_names(strategy: Strategy, mistakes: Mistakes) -> None:
-    """Notes names that two different features would share."""
+    """Notes names that two different features would share, and more features than are computed."""
+    count = feature_count(strategy)
+    if count > STRATEGY_FEATURES_MAX:
+        description = f"give {count:,} features: at most {STRATEGY_FEATURES_MAX:,} are computed"
+        mistakes.add("nn_inputs", description)
+        return
     for name in ambiguous_names(strategy):
         mistakes.add("nn_inputs", f"give two different features the name {name!r}: rename a term")
 
@@ -187,6 +193,8 @@ class _InputReader:
     def read(self, section: object) -> tuple[NetworkInputSpec, ...]:
         if not isinstance(section, list | tuple) or not section:
             self.mistakes.add("nn_inputs", "must be a list with at least one input")
+            return ()
+        if self.mistakes.has_too_many(section, "nn_inputs"):
             return ()
         return tuple(self._read_input(item, f"nn_inputs[{i}]") for i, item in enumerate(section))
 

@@ -14,17 +14,18 @@ AVERAGES: tuple[IndicatorType[Any], ...] = (
         parameters=p.SmaParameters,
         function="averages.simple_average",
         minimum_bars=lambda given: given.period,
-        lookback_bars=lambda given: given.period,
+        lookback=lambda given, _: given.period,
     ),
     IndicatorType(
         name="ema",
         aliases=("exponentialmovingaverage",),
-        definition="ema.span.v1",
+        definition="ema.span.v2",
         parameters=p.EmaParameters,
         function="averages.exponential_average",
         reference="averages.exponential_average_with_ramp",
+        known_from=lambda given: (given.period - 1,),
         minimum_bars=lambda given: given.period,
-        lookback_bars=lambda given: 1 + bars_to_settle(span_alpha(given.period)),
+        lookback=lambda given, gain: 1 + bars_to_settle(span_alpha(given.period), gain),
         memory=Memory.FADING,
     ),
     IndicatorType(
@@ -34,17 +35,20 @@ AVERAGES: tuple[IndicatorType[Any], ...] = (
         parameters=p.WmaParameters,
         function="averages.weighted_average",
         minimum_bars=lambda given: given.period,
-        lookback_bars=lambda given: given.period,
+        lookback=lambda given, _: given.period,
     ),
     IndicatorType(
         name="distancefromma",
         aliases=("distancefrommaindicator",),
-        definition="distance_from_ma.percent.v1",
+        definition="distance_from_ma.percent.v2",
         parameters=p.DistanceParameters,
         function="averages.distance_from_average",
         minimum_bars=lambda given: given.period,
-        lookback_bars=lambda given: (
-            given.period if given.ma_type == "SMA" else 1 + bars_to_settle(span_alpha(given.period))
+        lookback=lambda given, gain: (
+            given.period
+            if given.ma_type == "SMA"
+            else 1 + bars_to_settle(span_alpha(given.period), gain)
         ),
+        known_from=lambda given: (given.period - 1,),
     ),
 )

@@ -18,6 +18,9 @@ from backlane.market.bars import BarSeries
 
 Values = NDArray[np.float64]
 
+ALL_BARS = 2**62
+"""As a number of bars: all that there are."""
+
 
 class Memory(Enum):
     """What a value depends on besides its own bar, at the default parameters."""
@@ -40,12 +43,14 @@ class IndicatorType(Generic[P]):
     numbers. `outputs` is empty for a single unnamed output; otherwise the first output is what a
     bare reference means. `function`, as in `momentum.relative_strength`, makes one array for each
     output of bars and parameters. `minimum_bars` is the least number of bars that it is computed
-    from. `lookback_bars` is how many bars, the newest included, a value depends on, as far as its
-    `memory` lets one say.
+    from. `lookback` is behind `lookback_bars`. `known_from` is, for each output, the index of the
+    first bar at which it means something: a recursive mean has a value from its first bar on, but
+    before it has seen a period of them, that is little more than the first price.
 
-    What ktrdr does otherwise: `filler` is what it puts in place of NaN; `from_start` computes what
-    it shows before the windows are full; `reference` computes what it gives by mistake.
-    `looks_ahead` marks what is no input for a model, as values change when later bars come.
+    What ktrdr does otherwise: it knows no `known_from`; `filler` is what it puts in place of NaN;
+    `from_start` computes what it shows before the windows are full; `reference` computes what it
+    gives by mistake. `looks_ahead` marks what is no input for a model, as values change when later
+    bars come.
     """
 
     name: str
@@ -54,8 +59,9 @@ class IndicatorType(Generic[P]):
     parameters: type[P]
     function: str
     minimum_bars: Callable[[P], int]
-    lookback_bars: Callable[[P], int]
+    lookback: Callable[[P, float], int]
     memory: Memory = Memory.WINDOW
+    known_from: Callable[[P], tuple[int, ...]] | None = None
     outputs: tuple[str, ...] = ()
     filler: float | None = None
     from_start: str = ""
@@ -81,13 +87,26 @@ class IndicatorType(Generic[P]):
             name = self.reference
         missing = self.filler if warmup_fillers and self.filler is not None else np.nan
         values = _load(name)(bars, parameters)
+        if self.known_from is not None and not warmup_fillers:
+            values = tuple(map(_blank_until, values, self.known_from(parameters)))
         return tuple(np.where(np.isnan(value), missing, value) for value in values)
+
+    def lookback_bars(self, parameters: P, gain: float = 1.0) -> int:
+        """Returns how many bars, the newest included, a value depends on, as `memory` allows.
+
+        `gain` is that of `settling.bars_to_settle`: how steeply a feature follows the value.
+        """
+        return self.lookback(parameters, gain)
 
     def output_index(self, output: str | None) -> int | None:
         """Returns the place of an output; None means the first. Unknown outputs give None."""
         if output is None:
             return 0
         return self.outputs.index(output) if output in self.outputs else None
+
+
+def _blank_until(values: Values, first: int) -> Values:
+    return np.where(np.arange(len(values)) < first, np.nan, values)
 
 
 def _load(function: str) -> Callable[[BarSeries, object], tuple[Values, ...]]:

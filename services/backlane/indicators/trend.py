@@ -15,21 +15,7 @@ from backlane.market.bars import BarSeries
 
 
 def directional_movement(bars: BarSeries, parameters: AdxParameters) -> tuple[Values, ...]:
-    """Returns adx, plus_di and minus_di, in [0, 100], from the bar on that they mean something.
-
-    The two need `period` moves, and adx needs `period` of them: 2 period - 1 bars before it.
-    """
-    index, plus, minus = directional_movement_from_start(bars, parameters)
-    plus[: parameters.period] = np.nan
-    minus[: parameters.period] = np.nan
-    index[: 2 * parameters.period - 1] = np.nan
-    return index, plus, minus
-
-
-def directional_movement_from_start(
-    bars: BarSeries, parameters: AdxParameters
-) -> tuple[Values, ...]:
-    """Returns adx, plus_di and minus_di from the first bar on, where the means have one value.
+    """Returns adx, plus_di and minus_di, in [0, 100].
 
     di = 100 M(dm) / M(true range), adx = M(100 |plus - minus| / (plus + minus)), M being Wilder's
     mean, alpha = 1 / period, begun at the first bar. plus dm is H - H(-1) if that is positive and

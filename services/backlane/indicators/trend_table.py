@@ -13,10 +13,10 @@ TREND: tuple[IndicatorType[Any], ...] = (
         definition="adx.recursive.v1",
         parameters=p.AdxParameters,
         function="trend.directional_movement",
-        from_start="trend.directional_movement_from_start",
         minimum_bars=lambda given: 2 * given.period + 1,
-        lookback_bars=lambda given: 2 + 2 * bars_to_settle(1.0 / given.period),
+        lookback=lambda given, gain: 2 + 2 * bars_to_settle(1.0 / given.period, gain),
         memory=Memory.FADING,
+        known_from=lambda given: (2 * given.period - 1, given.period, given.period),
         outputs=("adx", "plus_di", "minus_di"),
     ),
     IndicatorType(
@@ -26,7 +26,7 @@ TREND: tuple[IndicatorType[Any], ...] = (
         parameters=p.AroonParameters,
         function="trend.aroon",
         minimum_bars=lambda given: given.period,
-        lookback_bars=lambda given: given.period,
+        lookback=lambda given, _: given.period,
         outputs=("up", "down", "oscillator"),
     ),
     IndicatorType(
@@ -38,7 +38,7 @@ TREND: tuple[IndicatorType[Any], ...] = (
         minimum_bars=lambda given: max(
             given.tenkan_period, given.kijun_period, given.senkou_b_period
         ),
-        lookback_bars=lambda given: max(
+        lookback=lambda given, _: max(
             given.tenkan_period, given.kijun_period, given.senkou_b_period
         ),
         outputs=("tenkan", "kijun", "senkou_a", "senkou_b", "chikou"),
@@ -51,7 +51,7 @@ TREND: tuple[IndicatorType[Any], ...] = (
         function="stops.supertrend",
         reference="stops.supertrend_that_never_starts",
         minimum_bars=lambda given: given.period + 1,
-        lookback_bars=lambda given: given.period + 1,
+        lookback=lambda given, _: given.period + 1,
         memory=Memory.START,
         outputs=("trend", "direction"),
     ),
@@ -62,7 +62,7 @@ TREND: tuple[IndicatorType[Any], ...] = (
         parameters=p.SarParameters,
         function="stops.parabolic_stop",
         minimum_bars=lambda _: 2,
-        lookback_bars=lambda _: 2,
+        lookback=lambda *_: 2,
         memory=Memory.START,
     ),
     IndicatorType(
@@ -72,7 +72,7 @@ TREND: tuple[IndicatorType[Any], ...] = (
         parameters=p.ZigzagParameters,
         function="turning_points.zigzag",
         minimum_bars=lambda _: 3,
-        lookback_bars=lambda _: 3,
+        lookback=lambda *_: 3,
         memory=Memory.START,
         looks_ahead=True,
     ),

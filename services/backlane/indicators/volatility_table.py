@@ -7,8 +7,8 @@ from backlane.indicators.indicator import IndicatorType, Memory
 from backlane.indicators.settling import bars_to_settle, span_alpha
 
 
-def _squeeze_lookback(given: p.SqueezeParameters) -> int:
-    settled = 1 + bars_to_settle(span_alpha(given.kc_period))
+def _squeeze_lookback(given: p.SqueezeParameters, gain: float) -> int:
+    settled = 1 + bars_to_settle(span_alpha(given.kc_period), gain)
     return max(given.bb_period, settled, p.SQUEEZE_ATR_PERIOD + 1)
 
 
@@ -20,7 +20,7 @@ VOLATILITY: tuple[IndicatorType[Any], ...] = (
         parameters=p.BollingerParameters,
         function="volatility.bollinger_bands",
         minimum_bars=lambda given: given.period,
-        lookback_bars=lambda given: given.period,
+        lookback=lambda given, _: given.period,
         outputs=("upper", "middle", "lower"),
     ),
     IndicatorType(
@@ -30,7 +30,7 @@ VOLATILITY: tuple[IndicatorType[Any], ...] = (
         parameters=p.BollingerParameters,
         function="volatility.bollinger_width",
         minimum_bars=lambda given: given.period,
-        lookback_bars=lambda given: given.period,
+        lookback=lambda given, _: given.period,
         filler=0.0,
     ),
     IndicatorType(
@@ -40,19 +40,24 @@ VOLATILITY: tuple[IndicatorType[Any], ...] = (
         parameters=p.AtrParameters,
         function="volatility.average_true_range",
         minimum_bars=lambda given: given.period + 1,
-        lookback_bars=lambda given: given.period + 1,
+        lookback=lambda given, _: given.period + 1,
     ),
     IndicatorType(
         name="keltnerchannels",
         aliases=("keltnerchannelsindicator",),
-        definition="keltner.sma_range.v1",
+        definition="keltner.sma_range.v2",
         parameters=p.KeltnerParameters,
         function="volatility.keltner_channels",
         minimum_bars=lambda given: max(given.period, given.atr_period) + 1,
-        lookback_bars=lambda given: max(
-            1 + bars_to_settle(span_alpha(given.period)), given.atr_period + 1
+        lookback=lambda given, gain: max(
+            1 + bars_to_settle(span_alpha(given.period), gain), given.atr_period + 1
         ),
         memory=Memory.FADING,
+        known_from=lambda given: (
+            max(given.period, given.atr_period) - 1,
+            given.period - 1,
+            max(given.period, given.atr_period) - 1,
+        ),
         outputs=("upper", "middle", "lower"),
     ),
     IndicatorType(
@@ -62,18 +67,19 @@ VOLATILITY: tuple[IndicatorType[Any], ...] = (
         parameters=p.DonchianParameters,
         function="volatility.donchian_channels",
         minimum_bars=lambda given: given.period,
-        lookback_bars=lambda given: given.period,
+        lookback=lambda given, _: given.period,
         outputs=("upper", "middle", "lower"),
     ),
     IndicatorType(
         name="squeezeintensity",
         aliases=("squeezeintensityindicator",),
-        definition="squeeze.sma_range.v1",
+        definition="squeeze.sma_range.v2",
         parameters=p.SqueezeParameters,
         function="volatility.squeeze_intensity",
         from_start="volatility.squeeze_intensity_from_start",
         minimum_bars=lambda given: max(given.bb_period, given.kc_period, p.SQUEEZE_ATR_PERIOD) + 1,
-        lookback_bars=_squeeze_lookback,
+        lookback=_squeeze_lookback,
         memory=Memory.FADING,
+        known_from=lambda given: (max(given.bb_period, given.kc_period, p.SQUEEZE_ATR_PERIOD) - 1,),
     ),
 )

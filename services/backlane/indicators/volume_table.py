@@ -3,8 +3,15 @@
 from typing import Any
 
 from backlane.indicators import parameters as p
-from backlane.indicators.indicator import IndicatorType, Memory
+from backlane.indicators.indicator import ALL_BARS, IndicatorType, Memory
 from backlane.indicators.settling import bars_to_settle, span_alpha
+
+
+def _cmf_known_from(given: p.CmfParameters) -> tuple[int, ...]:
+    # The signal is a recursive mean of cmf; the others know their windows themselves.
+    signal = given.period - 1 + p.MONEY_FLOW_SIGNAL_SPAN - 1
+    return 0, 0, 0, 0, signal, signal, 0, 0
+
 
 VOLUME: tuple[IndicatorType[Any], ...] = (
     IndicatorType(
@@ -14,7 +21,7 @@ VOLUME: tuple[IndicatorType[Any], ...] = (
         parameters=p.NoParameters,
         function="volume.on_balance_volume",
         minimum_bars=lambda _: 2,
-        lookback_bars=lambda _: 2,
+        lookback=lambda *_: 2,
         memory=Memory.START,
     ),
     IndicatorType(
@@ -25,7 +32,7 @@ VOLUME: tuple[IndicatorType[Any], ...] = (
         function="volume.weighted_price",
         from_start="volume.weighted_price_from_start",
         minimum_bars=lambda given: max(given.period, 1),
-        lookback_bars=lambda given: max(given.period, 1),
+        lookback=lambda given, _: given.period or ALL_BARS,
     ),
     IndicatorType(
         name="mfi",
@@ -34,24 +41,25 @@ VOLUME: tuple[IndicatorType[Any], ...] = (
         parameters=p.MfiParameters,
         function="volume.money_flow_index",
         minimum_bars=lambda given: given.period + 1,
-        lookback_bars=lambda given: given.period + 1,
+        lookback=lambda given, _: given.period + 1,
     ),
     IndicatorType(
         name="cmf",
         aliases=("cmfindicator",),
-        definition="cmf.v1",
+        definition="cmf.v2",
         parameters=p.CmfParameters,
         function="volume.money_flow",
         from_start="volume.money_flow_from_start",
         minimum_bars=lambda given: given.period,
-        lookback_bars=lambda given: (
+        lookback=lambda given, gain: (
             given.period
             + max(
                 p.MONEY_FLOW_MOMENTUM_BARS,
-                bars_to_settle(span_alpha(p.MONEY_FLOW_SIGNAL_SPAN)),
+                bars_to_settle(span_alpha(p.MONEY_FLOW_SIGNAL_SPAN), gain),
             )
         ),
         memory=Memory.FADING,
+        known_from=_cmf_known_from,
         outputs=(
             "cmf",
             "mf_multiplier",
@@ -71,7 +79,7 @@ VOLUME: tuple[IndicatorType[Any], ...] = (
         function="volume.distribution_line",
         from_start="volume.distribution_line_from_start",
         minimum_bars=lambda _: 1,
-        lookback_bars=lambda _: p.LINE_MEAN_BARS,
+        lookback=lambda *_: p.LINE_MEAN_BARS,
         memory=Memory.START,
         outputs=(
             "line",
@@ -89,7 +97,7 @@ VOLUME: tuple[IndicatorType[Any], ...] = (
         parameters=p.VolumeRatioParameters,
         function="volume.volume_ratio",
         minimum_bars=lambda given: given.period,
-        lookback_bars=lambda given: given.period,
+        lookback=lambda given, _: given.period,
         filler=1.0,
     ),
 )

@@ -26,9 +26,10 @@ def apply_fill(
     `cycle.state`), changed in place. With e = entry price, x = exit price, q = quantity:
 
     - entry: collateral = q e / leverage;  cash -= collateral + commission
-    - exit:  gross = side q (x - e);  cash += value at x - commission - financing
+    - exit:  gross = side (q x - q e);  cash += value at x - commission - financing
 
-    The value of a position is its collateral and its profit; see `position_value`.
+    The value of a position is its collateral and its profit; see `long_value`. The sums are in
+    the reference's order, so that cash is the reference's to the last bit.
 
     The caller guarantees that an order on the side of the position never comes here.
     """
@@ -41,9 +42,12 @@ def apply_fill(
         account.quantity = quantity
         account.entry_price = price
         return 0.0
-    gross = unrealized_pnl(account.side, account.quantity, account.entry_price, price)
-    value = position_value(account.side, quantity, account.entry_price, account.collateral, price)
-    account.cash += value - commission - account.financing
+    gross: float = account.side * (quantity * price - quantity * account.entry_price)
+    if account.side == _SHORT:
+        account.cash += account.collateral + (gross - commission - account.financing)
+    else:
+        value = long_value(quantity, account.entry_price, account.collateral, price)
+        account.cash += value - commission - account.financing
     account.collateral = 0.0
     account.side = _FLAT
     account.quantity = 0.0
@@ -58,35 +62,30 @@ def unrealized_pnl(side: int, quantity: float, entry_price: float, price: float)
 
 
 @kernel
-def position_value(
-    side: int, quantity: float, entry_price: float, collateral: float, price: float
-) -> float:
-    """Returns what closing the position at `price` gives back: its collateral and its profit.
+def long_value(quantity: float, entry_price: float, collateral: float, price: float) -> float:
+    """Returns what closing a LONG at `price` gives back: its collateral and its profit.
 
-    A LONG is worth q p less what was borrowed for it, q e - collateral; a SHORT its collateral and
-    q (e - p). Written so that without leverage a LONG gives exactly q p, with nothing to round.
+    It is worth q p less what was borrowed for it, q e - collateral. Written so that without
+    leverage it is exactly q p, with nothing to round.
     """
-    if side > 0:
-        return quantity * price - (quantity * entry_price - collateral)
-    return collateral + quantity * (entry_price - price)
+    return quantity * price - (quantity * entry_price - collateral)
 
 
 @kernel
-def mark_to_market(account: Record, price: float) -> float:
+def mark_to_market(account: Record, price: float, short_addition: float) -> float:
     """Returns the equity at `price`: cash + value of the position.
 
-    The financing that the position owes is taken off its value.
+    The value of a SHORT is its collateral and its profit. The financing that a position owes is
+    taken off its value. `short_addition` is money that a profile counts into the value of a SHORT,
+    0 for none. The order of these sums is the reference's, so that equity is to the last bit, too.
     """
     equity: float = account.cash
     if account.side > 0:
-        value = position_value(
-            account.side, account.quantity, account.entry_price, account.collateral, price
-        )
+        value = long_value(account.quantity, account.entry_price, account.collateral, price)
         equity = account.cash + (value - account.financing)
     elif account.side < 0:
-        # The order of these sums is the reference's, to its bits where nothing costs anything.
         pnl = unrealized_pnl(account.side, account.quantity, account.entry_price, price)
-        equity = account.cash + account.collateral + pnl - account.financing
+        equity = account.cash + account.collateral + short_addition + pnl - account.financing
     return equity
 
 

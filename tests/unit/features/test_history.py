@@ -1,10 +1,19 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from backlane.errors import NotEnoughBarsError
 from backlane.features.history import bars_in_scope, warmup_bars
 from backlane.features.rules import Alignment, FeatureRules
-from backlane.features.strategy import IndicatorSpec, NetworkInputSpec, Strategy
+from backlane.features.strategy import (
+    FuzzySetSpec,
+    IndicatorSpec,
+    MembershipSpec,
+    NetworkInputSpec,
+    Strategy,
+)
+from backlane.indicators.indicator import ALL_BARS
 from backlane.market.bars import BarSeries
 from backlane.market.timeframe import Timeframe
 
@@ -33,9 +42,30 @@ def test_another_timeframe_needs_one_bar_more_as_its_last_may_be_open_yet():
 
 def test_a_recursive_mean_needs_what_its_past_weighs():
     strategy = strategy_with(NetworkInputSpec(raw_indicator="strength"), timeframes=("1h",))
-    # (13/14)^225 = 5.7e-8 <= 2^-24 = 6.0e-8; it starts on 14 changes, which are 15 bars; less the
-    # base bar itself
-    assert warmup_bars(strategy) == {"1h": 225 + 15 - 1}
+    # 64 (13/14)^281 = 5.8e-8 <= 2^-24 = 6.0e-8; it starts on 14 changes, which are 15 bars; less
+    # the base bar itself
+    assert warmup_bars(strategy) == {"1h": 281 + 15 - 1}
+
+
+def test_a_steeper_term_needs_a_longer_past():
+    terms = (MembershipSpec("near", "triangular", (35.0, 50.0, 65.0)),)
+    strategy = replace(
+        strategy_with(NetworkInputSpec(fuzzy_set="zone"), timeframes=("1h",)),
+        fuzzy_sets=(FuzzySetSpec("zone", "strength", terms),),
+    )
+    # its gain is 65 / 15: 64 65 / 15 (13/14)^301 = 5.7e-8, and 281 bars without it
+    assert warmup_bars(strategy) == {"1h": 301 + 15 - 1}
+
+
+@pytest.mark.parametrize(
+    ("type_name", "parameters"), [("obv", {}), ("parabolicsar", {}), ("vwap", {"period": 0})]
+)
+def test_what_remembers_its_first_bar_needs_all_of_them(type_name, parameters):
+    strategy = replace(
+        strategy_with(NetworkInputSpec(raw_indicator="level")),
+        indicators=(IndicatorSpec("level", type_name, parameters),),
+    )
+    assert min(warmup_bars(strategy).values()) >= ALL_BARS - 1
 
 
 def bars_between(label: str, first_day: float, last_day: float) -> BarSeries:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from backlane.fuzzy.membership import fuzzify
-from backlane.fuzzy.shapes import SHAPES, find_shape, parameter_mistake
+from backlane.fuzzy.shapes import SHAPES, find_shape, parameter_mistake, term_gain
 
 
 def degrees(shape: str, parameters: list[float], values: list[float], edge: bool = True):
@@ -97,3 +97,26 @@ def test_wrong_parameters_are_told(shape: str, parameters: list[float], text: st
 def test_names_are_found_in_any_case_and_with_the_suffix_of_the_class():
     assert find_shape("TriangularMF") is find_shape("triangular")
     assert find_shape("sigmoidal") is None
+
+
+@pytest.mark.parametrize(
+    ("shape", "parameters", "slope", "size"),
+    [
+        ("triangular", [35, 50, 65], 1 / 15, 65),
+        ("triangular", [0, 0, 10], 1 / 10, 10),  # the upright side is a step
+        ("triangular", [5, 5, 5], 0.0, 5),
+        ("trapezoidal", [-100, 10, 90, 95], 1 / 5, 100),
+        ("trapezoidal", [0, 10, 11, 31], 1 / 10, 31),  # the top, 1 wide, is no side
+        ("gaussian", [50, 5], math.exp(-0.5) / 5, 55),  # one width from the center
+        ("sigmoid", [50, -0.5], 0.5 / 4, 52),  # in the middle
+        ("bell", [2, 1, 10], 3 * math.sqrt(3) / 8 / 2, 12),  # 1 / (1 + z^2), at z = 1 / sqrt(3)
+    ],
+)
+def test_the_gain_of_a_term_is_its_steepest_slope_times_its_size(shape, parameters, slope, size):
+    assert term_gain(shape, parameters) == pytest.approx(slope * size, rel=1e-12)  # last places
+    step = 0.001
+    values = np.arange(-200.0, 200.0, step)
+    slopes = np.abs(np.diff(fuzzify(values, shape, parameters, trapezoid_edge=True))) / step
+    smooth = slopes[slopes < 100.0]  # the others are steps
+    # Chords are flatter than the steepest tangent, by the curvature times the step.
+    assert smooth.max(initial=0.0) == pytest.approx(slope, rel=1e-3, abs=1e-9)

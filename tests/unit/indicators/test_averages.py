@@ -70,11 +70,13 @@ def test_ema_has_no_ramp_after_a_first_price_of_100_and_a_fifth_of_140():
 
 def test_the_ramp_is_there_under_the_rules_of_the_reference():
     bars, parameters = bars_of([100.0, 110.0, 120.0, 130.0, 140.0]), EmaParameters(3, adjust=False)
-    (ramped,) = find_indicator("ema").outputs_of(bars, parameters, reference_indicators=True)
+    (ramped,) = find_indicator("ema").outputs_of(
+        bars, parameters, warmup_fillers=True, reference_indicators=True
+    )
     # 1.05, 1.04, 1.03, 1.02, 1.01 times the means above
     np.testing.assert_allclose(ramped, [105.0, 109.2, 115.875, 123.675, 131.93125], rtol=1e-15)
     (adjusted,) = find_indicator("ema").outputs_of(
-        bars, EmaParameters(3), reference_indicators=True
+        bars, EmaParameters(3), warmup_fillers=True, reference_indicators=True
     )
     np.testing.assert_array_equal(adjusted, exponential_average(bars, EmaParameters(3))[0])
 

@@ -35,6 +35,32 @@ def test_names_are_found_in_any_case():
 
 
 @pytest.mark.parametrize("kind", INDICATORS, ids=lambda kind: kind.name)
+def test_the_documentation_says_from_which_bar_on_each_output_is_known(kind):
+    rows = (ROOT / "docs" / "features.md").read_text().splitlines()
+    (row,) = [row for row in rows if f"`{kind.definition}`" in row]
+    documented = [int(cell) for cell in row.split(" | ")[4].split(", ")]
+    rng = np.random.default_rng(1)
+    close = 100.0 * np.exp(np.cumsum(0.01 * rng.standard_normal(100)))
+    outputs = kind.outputs_of(
+        bars_of(close, high=close * 1.01, low=close * 0.98), kind.parameters()
+    )
+    known = [int(np.argmax(~np.isnan(values))) for values in outputs]
+    assert known == (documented if len(documented) > 1 else documented * len(outputs))
+
+
+@pytest.mark.parametrize("kind", INDICATORS, ids=lambda kind: kind.name)
+def test_what_is_known_does_not_depend_on_what_warms_up(kind):
+    rng = np.random.default_rng(2)
+    close = 100.0 * np.exp(np.cumsum(0.01 * rng.standard_normal(100)))
+    bars = bars_of(close, high=close * 1.01, low=close * 0.98)
+    shown = kind.outputs_of(bars, kind.parameters(), warmup_fillers=True)
+    for values, early in zip(kind.outputs_of(bars, kind.parameters()), shown, strict=True):
+        # Means of what there is are summed in another order: the last places differ.
+        last = values[-30:]
+        np.testing.assert_allclose(last, np.where(np.isnan(last), np.nan, early[-30:]), rtol=1e-12)
+
+
+@pytest.mark.parametrize("kind", INDICATORS, ids=lambda kind: kind.name)
 def test_every_indicator_gives_what_its_row_says(kind):
     parameters, violations = read_parameters(kind.parameters, {}, path="x")
     assert violations == []

@@ -5,7 +5,6 @@ from backlane.indicators.registry import find_indicator
 from backlane.indicators.trend import (
     aroon,
     directional_movement,
-    directional_movement_from_start,
     ichimoku,
 )
 from tests.unit.indicators.bars import bars_of
@@ -14,7 +13,7 @@ MOVES = bars_of([9.0, 11.0, 7.0], high=[10.0, 12.0, 12.0], low=[8.0, 9.0, 6.0])
 
 
 def test_adx_follows_the_directional_moves():
-    adx, plus, minus = directional_movement_from_start(MOVES, AdxParameters(period=2))
+    adx, plus, minus = directional_movement(MOVES, AdxParameters(period=2))
     # ranges 2, max(3, 12 - 9, 0) = 3, max(6, 1, 11 - 6) = 6; means (alpha 1/2) 2, 2.5, 4.25
     # plus moves 0, 2, 0: means 0, 1, 0.5; minus moves 0, 0, 3: means 0, 0, 1.5
     np.testing.assert_allclose(plus, [0.0, 40.0, 50 / 4.25], rtol=1e-15)  # last place
@@ -25,7 +24,7 @@ def test_adx_follows_the_directional_moves():
 
 def test_adx_is_nan_until_it_has_seen_enough_moves():
     bars = bars_of(np.linspace(1.0, 2.0, 8))
-    adx, plus, minus = directional_movement(bars, AdxParameters(period=3))
+    adx, plus, minus = find_indicator("adx").outputs_of(bars, AdxParameters(period=3))
     assert np.isnan(plus).tolist() == np.isnan(minus).tolist() == [True] * 3 + [False] * 5
     assert np.isnan(adx).tolist() == [True] * 5 + [False] * 3
     shown = find_indicator("adx").outputs_of(bars, AdxParameters(period=3), warmup_fillers=True)
@@ -35,7 +34,7 @@ def test_adx_is_nan_until_it_has_seen_enough_moves():
 
 def test_equal_moves_up_and_down_are_neither():
     bars = bars_of([9.0, 9.0], high=[10.0, 11.0], low=[8.0, 7.0])
-    _, plus, minus = directional_movement_from_start(bars, AdxParameters(period=2))
+    _, plus, minus = directional_movement(bars, AdxParameters(period=2))
     assert (plus[1], minus[1]) == (0.0, 0.0)
 
 

@@ -1,15 +1,26 @@
 import numpy as np
 import pytest
 
-from backlane.indicators.settling import NEGLIGIBLE_WEIGHT, bars_to_settle, span_alpha
+from backlane.indicators.settling import (
+    NEGLIGIBLE_WEIGHT,
+    START_ALLOWANCE,
+    bars_to_settle,
+    span_alpha,
+)
 from backlane.indicators.windows import exponential_mean, true_range
 
 
+@pytest.mark.parametrize("gain", [1.0, 13 / 3])
 @pytest.mark.parametrize("alpha", [span_alpha(1), span_alpha(20), span_alpha(500), 1 / 14])
-def test_a_mean_has_settled_when_the_past_weighs_nothing(alpha: float):
-    bars = bars_to_settle(alpha)
-    assert (1 - alpha) ** bars <= NEGLIGIBLE_WEIGHT
-    assert bars == 1 or (1 - alpha) ** (bars - 1) > NEGLIGIBLE_WEIGHT
+def test_a_mean_has_settled_when_the_past_weighs_nothing(alpha: float, gain: float):
+    bars = bars_to_settle(alpha, gain)
+    shown = gain * START_ALLOWANCE
+    assert shown * (1 - alpha) ** bars <= NEGLIGIBLE_WEIGHT
+    assert bars == 1 or shown * (1 - alpha) ** (bars - 1) > NEGLIGIBLE_WEIGHT
+
+
+def test_a_flat_term_is_no_reason_to_forget_sooner():
+    assert bars_to_settle(0.1, 0.01) == bars_to_settle(0.1)
 
 
 def test_a_nan_repeats_the_mean_and_ages_the_past():
