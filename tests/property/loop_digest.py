@@ -23,6 +23,14 @@ def main() -> None:
             "trailing_stop": 0.005 * (seed % 3),
             "max_holding_bars": 9 * (seed // 4),
             "borrow_rate": 0.1,
+            "overnight_rate_long": 0.02 * (seed % 2),
+            "overnight_rate_short": -0.01,
+            "spread_rate": 0.0002,
+            "minimum_commission": 0.5 * (seed % 3),
+            "leverage": 1.0 + seed // 2,
+            "liquidation": 0.02 * (seed // 4),
+            "units": 50.0 * (seed % 2),
+            "lot_size": 1.0 - 0.5 * (seed // 3),
         }
         setup = Setup({"seed": seed, "bar_count": 300, "rules": rules})
         state, out = setup.run()

@@ -1,6 +1,6 @@
 """What the JSON files of a bundle say, made one: features, head, network, decisions."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -14,6 +14,8 @@ from backlane.inference.network_spec import FEATURE_COUNT_MAX, NetworkSpec, read
 
 # Hours; ten years, beyond which a separation is surely a mistake of unit.
 _SEPARATION_MAX_HOURS = 87_600.0
+_SHOWN_NAMES_MAX = 40
+_OUTPUT_FORMATS = ("classification", "regression")
 _SCALE_KEYS = {"minmax": ("min", "max"), "zscore": ("mean", "std"), "none": ()}
 # What a profile forbids it refuses when features are computed; here no profile is known yet.
 _AS_WRITTEN = FeatureRules(ignore_unknown_parameters=True, reference_indicators=True)
@@ -47,7 +49,7 @@ def describe_bundle(
     InvalidStrategyError where the strategy inside breaks its grammar.
     """
     metadata, config = documents.metadata, documents.config
-    names = metadata.texts("resolved_features", count_max=FEATURE_COUNT_MAX)
+    names = metadata.names("resolved_features", count_max=FEATURE_COUNT_MAX)
     _check_feature_count(documents.features, names)
     head = _read_head(metadata, config)
     spec = read_network_spec(config, input_count=len(names), output_count=head.output_count)
@@ -97,13 +99,19 @@ def _check_feature_order(
     given = iter(feature.name for feature in features)
     for name in names:
         if name not in given:  # consumes `given` up to the name
-            computed = ", ".join(feature.name for feature in features)
+            resolved, computed = _listed(names), _listed([feature.name for feature in features])
             raise BundleInvalidError(
                 f"{metadata.path('resolved_features')}: {name!r} is not where the strategy of the "
-                f"bundle gives it. resolved_features: [{', '.join(names)}]; the strategy gives "
+                f"bundle gives it. resolved_features: [{resolved}]; the strategy gives "
                 f"[{computed}].",
-                metadata={"feature": name, "resolved": ", ".join(names), "computed": computed},
+                metadata={"feature": name, "resolved": resolved, "computed": computed},
             )
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:_SHOWN_NAMES_MAX])
+    more = len(names) - _SHOWN_NAMES_MAX
+    return f"{shown} and {more} more" if more > 0 else shown
 
 
 def _check_agreement(metadata: Document, key: str, configured: str | int) -> None:
@@ -114,17 +122,22 @@ def _check_agreement(metadata: Document, key: str, configured: str | int) -> Non
 
 
 def _read_head(metadata: Document, config: Document) -> ModelHead:
-    """The head that `output_type` names; `model` in config.json may repeat it, not differ."""
+    """The head that `output_type` names; config.json may repeat it, not differ.
+
+    Decisions of another kind would read a class for a return, or the other way round.
+    """
     heads = tuple(head.value for head in ModelHead)
     head = ModelHead(metadata.choice("output_type", heads, ModelHead.CLASSIFICATION.value))
-    model = config.section("model")
+    model, decisions = config.section("model"), config.section("decisions")
+    for section in (model, decisions):
+        if section is None or section.values.get("output_format") is None:
+            continue
+        output_format = section.choice("output_format", _OUTPUT_FORMATS, "")
+        if (output_format == "regression") != (head is ModelHead.REGRESSION):
+            accepted = f"what output_type says: {head.value}"
+            raise section.refuse("output_format", output_format, accepted)
     if model is None:
         return head
-    output_format = model.values.get("output_format")
-    if output_format is not None and (output_format == "regression") != (
-        head is ModelHead.REGRESSION
-    ):
-        raise model.refuse("output_format", output_format, f"what output_type says: {head.value}")
     class_count = model.values.get("num_classes")
     if class_count is not None and class_count != head.output_count:
         accepted = f"{head.output_count}, as a {head.value} head has"

@@ -7,6 +7,8 @@ from typing import Self, TypeGuard
 
 from backlane.errors import BundleInvalidError
 
+NAME_CHARACTERS_MAX = 256
+
 
 @dataclass(frozen=True, slots=True)
 class Document:
@@ -21,7 +23,8 @@ class Document:
 
     def path(self, key: str) -> str:
         """Where `key` stands, as error messages write it."""
-        return f"{self.label}.{key}" if ": " in self.label else f"{self.label}: {key}"
+        shown = _fit(key)
+        return f"{self.label}.{shown}" if ": " in self.label else f"{self.label}: {shown}"
 
     def refuse(self, key: str, found: object, accepted: str) -> BundleInvalidError:
         """The error for a value that cannot be accepted."""
@@ -89,15 +92,19 @@ class Document:
             )
         return tuple(found)
 
-    def texts(self, key: str, *, count_max: int) -> tuple[str, ...]:
-        """The texts at `key`: at least one, at most `count_max`, none of them empty."""
+    def names(self, key: str, *, count_max: int) -> tuple[str, ...]:
+        """The names at `key`, 1 to `count_max`: printable, at most NAME_CHARACTERS_MAX long."""
         found = self.values.get(key)
         if (
             not isinstance(found, list)
             or not 0 < len(found) <= count_max
-            or not all(isinstance(value, str) and value for value in found)
+            or not all(isinstance(value, str) and _is_name(value) for value in found)
         ):
-            raise self.refuse(key, found, f"1 to {count_max} names")
+            raise self.refuse(
+                key,
+                found,
+                f"1 to {count_max} names of at most {NAME_CHARACTERS_MAX} printable characters",
+            )
         return tuple(found)
 
     def real(
@@ -126,6 +133,16 @@ class Document:
         return float(found)
 
 
+def _is_name(text: str) -> bool:
+    return 0 < len(text) <= NAME_CHARACTERS_MAX and text.isprintable()
+
+
+def _fit(text: str) -> str:
+    """Keys come from the file: nothing of them moves a cursor or fills a screen."""
+    plain = text if text.isprintable() else ascii(text)[1:-1]
+    return plain if len(plain) <= 80 else f"{plain[:79]}…"
+
+
 def _is_whole(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
@@ -140,5 +157,7 @@ def _is_real(value: object) -> TypeGuard[int | float]:
 
 
 def _shown(value: object) -> str:
+    if isinstance(value, list | dict) and len(value) > 100:
+        return f"{'a list' if isinstance(value, list) else 'an object'} of {len(value)}"
     text = "missing" if value is None else repr(value)
     return text if len(text) <= 120 else f"{text[:117]}..."

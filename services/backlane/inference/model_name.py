@@ -28,7 +28,7 @@ class ModelName:
         Raises PathEscapesRootError for a name that would climb out of a folder, and
         InvalidRequestError, naming `field`, for any other form.
         """
-        _refuse_climbing(name)
+        _refuse_climbing(name, field)
         match name.split("/"):
             case ["models", model]:
                 return cls(check_part(model, field))
@@ -55,7 +55,7 @@ def check_part(part: str, field: str = "name") -> str:
 
     Raises PathEscapesRootError or InvalidRequestError, as `ModelName.parse` does.
     """
-    _refuse_climbing(part)
+    _refuse_climbing(part, field)
     if _PART.fullmatch(part) is None:
         raise _malformed(
             part, field, "use 1 to 64 letters, digits, '_', '.' and '-', beginning with no sign"
@@ -69,12 +69,12 @@ def version_number(version: str) -> int | None:
     return None if match is None else int(match[1])
 
 
-def _refuse_climbing(name: str) -> None:
+def _refuse_climbing(name: str, field: str) -> None:
     parts = name.replace("\\", "/").split("/")
     if name.startswith(("/", "\\", "~")) or ".." in parts or "." in parts or "\0" in name:
+        message = f"{name!r} would leave the folder of the models. Write {_FORM}."
         raise PathEscapesRootError(
-            f"{name!r} would leave the folder of the models. Write {_FORM}.",
-            metadata={"name": name},
+            message, metadata={"name": name}, violations=(FieldViolation(field, message),)
         )
 
 

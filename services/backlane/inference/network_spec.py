@@ -73,9 +73,14 @@ class RecurrentSpec:
         """The name of the architecture."""
         return self.cell
 
+    @property
+    def gate_count(self) -> int:
+        """Gates of a unit, which lie one under the other in its weights."""
+        return {"lstm": 4, "gru": 3}[self.cell]
+
     def parameter_shapes(self) -> Shapes:
         """Names and shapes of the weights; an LSTM has four gates in each matrix, a GRU three."""
-        gates = {"lstm": 4, "gru": 3}[self.cell] * self.hidden_size
+        gates = self.gate_count * self.hidden_size
         shapes: Shapes = {}
         for layer in range(self.layer_count):
             width_in = self.input_count if layer == 0 else self.hidden_size

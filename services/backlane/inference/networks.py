@@ -1,6 +1,7 @@
 """The networks themselves, in torch: the only shapes that a bundle can have."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import pairwise
 
 import torch
@@ -10,6 +11,8 @@ from backlane.errors import BundleInvalidError
 from backlane.inference.network_spec import MlpSpec, NetworkSpec, RecurrentSpec
 
 LEAKY_RELU_SLOPE = 0.01
+ALIGNED_WIDTH = 8
+"""Widths are rounded up to so many float32: a vector of AVX2. 4 were enough in every trial."""
 
 
 class RecurrentNetwork(nn.Module):
@@ -31,17 +34,74 @@ class RecurrentNetwork(nn.Module):
         return outputs
 
 
+class AlignedNetwork(nn.Module):
+    """A network whose widths are whole vectors, so that every row begins at one.
+
+    A matrix product may choose how it adds up a row by where the row begins in memory: of rows of 5
+    numbers, three in four gave other last bits than the same row at the start (MKL 2024.2, AVX2,
+    products with few outputs). The columns that are added are zeros with weights of zero: the
+    numbers stay what they are.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Maps (..., features) to (rows or windows, outputs)."""
+        missing = -inputs.shape[-1] % ALIGNED_WIDTH
+        aligned = nn.functional.pad(inputs, (0, missing)) if missing else inputs
+        outputs: Tensor = self.network(aligned)
+        return outputs
+
+
 def build_network(spec: NetworkSpec, weights: Mapping[str, Tensor]) -> nn.Module:
     """Returns the network with these weights, frozen and in evaluation mode.
 
     Raises BundleInvalidError when names or shapes of the weights are not those of `spec`, naming
-    each that differs. Memory is that of `weights`: they are taken over, not copied.
+    each that differs. Weights whose widths are whole vectors are taken over, not copied.
     """
     check_weight_shapes(spec, {name: tuple(weight.shape) for name, weight in weights.items()})
+    wide = _aligned(spec)
+    widened = {
+        name: _widened(weights[name], shape, _gate_count(spec, name))
+        for name, shape in wide.parameter_shapes().items()
+    }
     with torch.device("meta"):
-        network = _sequential(spec) if isinstance(spec, MlpSpec) else RecurrentNetwork(spec)
-    network.load_state_dict(weights, strict=True, assign=True)
-    return network.eval().requires_grad_(False)
+        network = _sequential(wide) if isinstance(wide, MlpSpec) else RecurrentNetwork(wide)
+    network.load_state_dict(widened, strict=True, assign=True)
+    return AlignedNetwork(network).eval().requires_grad_(False)
+
+
+def _aligned(spec: NetworkSpec) -> NetworkSpec:
+    """Returns the spec with every width but that of the outputs in whole vectors."""
+
+    def up(width: int) -> int:
+        return width + -width % ALIGNED_WIDTH
+
+    if isinstance(spec, MlpSpec):
+        hidden = tuple(up(width) for width in spec.hidden_layers)
+        return replace(spec, input_count=up(spec.input_count), hidden_layers=hidden)
+    return replace(spec, input_count=up(spec.input_count), hidden_size=up(spec.hidden_size))
+
+
+def _gate_count(spec: NetworkSpec, name: str) -> int:
+    """Returns how many gates lie one under the other in a weight."""
+    return 1 if isinstance(spec, MlpSpec) or name.startswith("fc.") else spec.gate_count
+
+
+def _widened(weight: Tensor, shape: tuple[int, ...], gates: int) -> Tensor:
+    """Returns a weight with zeros below each gate and to the right, in `shape`.
+
+    What a unit without weights answers (tanh 0, sigmoid 1/2) meets weights of zero in the next
+    layer; the state of a recurrent one stays 0.
+    """
+    if tuple(weight.shape) == shape:
+        return weight
+    wide = torch.zeros(gates, shape[0] // gates, *shape[1:], dtype=weight.dtype)
+    narrow = weight.reshape(gates, weight.shape[0] // gates, *weight.shape[1:])
+    wide[tuple(slice(size) for size in narrow.shape)] = narrow
+    return wide.reshape(shape)
 
 
 def check_weight_shapes(spec: NetworkSpec, found: Mapping[str, tuple[int, ...]]) -> None:

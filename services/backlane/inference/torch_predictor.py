@@ -3,8 +3,9 @@
 The bits of a row never depend on its neighbours. A matrix product in torch picks its kernel by the
 number of rows, and another kernel sums in another order: one row alone gives other last bits than
 the same row among a thousand (seen with MKL for 1 to 15 rows). So every product runs with exactly
-`slice_rows` rows, the last slice padded with zeros, on one thread: then each row takes the same
-path wherever it stands in its slice. tests/unit/inference/test_torch_predictor.py holds this over
+`slice_rows` rows, the last slice padded with zeros, on one thread, and every row begins at a whole
+vector (`networks.AlignedNetwork`): then each row takes the same path wherever it stands in its
+slice. tests/unit/inference/test_torch_predictor.py holds this over
 random networks and cuts.
 """
 

@@ -15,20 +15,21 @@ from backlane.metrics.sample import (
     DAY_NS,
     DAYS_PER_YEAR,
     MIN_ANNUALIZED_DAYS,
+    ROUNDING,
     Sample,
     UndefinedMetricError,
 )
 
-_SMALLEST_SPREAD = {Annualization.BAR_CALENDAR: 0.0, Annualization.BARS_252: 1e-10}
-_REFERENCE_BOUND = 999_999.0
+_REFERENCE_SPREAD = 1e-10
+REFERENCE_BOUND = 999_999.0
+"""The largest number that ktrdr reports."""
 
 
 @dataclass(frozen=True, slots=True)
 class MetricDefinition:
     """One metric. `compute` raises UndefinedMetricError where it has no value.
 
-    `basis` says what `sample_count` counts: points, returns or trades. `filler` stands for an
-    undefined value in the compatibility profiles alone.
+    `basis` says what `sample_count` counts: points, returns or trades.
     """
 
     id: str
@@ -39,14 +40,14 @@ class MetricDefinition:
     compute: Callable[[Sample], float]
     basis: str = "points"
     is_annualized: bool = False
-    filler: float = 0.0
 
 
 def _spread(sample: Sample, values: NDArray[np.float64], name: str) -> float:
     if len(values) < 2:
         raise UndefinedMetricError(f"there are fewer than two {name}")
     spread = float(np.std(values))
-    if spread <= _SMALLEST_SPREAD[sample.rules.annualization]:
+    is_calendar = sample.rules.annualization is Annualization.BAR_CALENDAR
+    if spread <= (sample.returns_rounding if is_calendar else _REFERENCE_SPREAD):
         raise UndefinedMetricError(f"the {name} are all equal")
     return spread
 
@@ -54,7 +55,7 @@ def _spread(sample: Sample, values: NDArray[np.float64], name: str) -> float:
 def _annualized(sample: Sample, per_period: float) -> float:
     ratio = per_period * float(np.sqrt(sample.periods_per_year))
     if sample.rules.annualization is Annualization.BARS_252:
-        return float(np.clip(ratio, -_REFERENCE_BOUND, _REFERENCE_BOUND))
+        return float(np.clip(ratio, -REFERENCE_BOUND, REFERENCE_BOUND))
     return ratio
 
 
@@ -72,12 +73,17 @@ def annualized_return(sample: Sample) -> float:
     """Returns the constant yearly return (CAGR) that gives the same final equity."""
     growth = sample.final_equity() / sample.initial_cash
     if sample.rules.annualization is Annualization.BARS_252:
-        return 0.0 if sample.years <= 0 else float(growth ** (1 / max(sample.years, 0.001)) - 1)
+        return 0.0 if sample.years <= 0 else _power(growth, 1 / max(sample.years, 0.001)) - 1
     if sample.years * DAYS_PER_YEAR < MIN_ANNUALIZED_DAYS:
         raise UndefinedMetricError(f"the run is shorter than {MIN_ANNUALIZED_DAYS} days")
     if growth <= 0:
         raise UndefinedMetricError("the final equity is not positive")
-    return float(growth ** (1 / sample.years) - 1)
+    return _power(growth, 1 / sample.years) - 1
+
+
+def _power(base: float, exponent: float) -> float:
+    """NaN and infinity where plain floats become complex or raise."""
+    return float(np.float64(base) ** exponent)
 
 
 def volatility(sample: Sample) -> float:
@@ -96,10 +102,11 @@ def sharpe_ratio(sample: Sample) -> float:
 def sortino_ratio(sample: Sample) -> float:
     """Returns the annualized ratio of the mean return to the downside deviation."""
     returns = sample.returns
-    losses = returns[returns < 0]
+    is_reference = sample.rules.sortino_deviation is SortinoDeviation.STD_OF_NEGATIVES
+    losses = returns[returns < (0.0 if is_reference else -sample.returns_rounding)]
     if len(losses) == 0:
         raise UndefinedMetricError("there are no negative returns")
-    if sample.rules.sortino_deviation is SortinoDeviation.STD_OF_NEGATIVES:
+    if is_reference:
         deviation = _spread(sample, losses, "negative returns")
     else:
         deviation = float(np.sqrt(np.sum(losses * losses) / len(returns)))
@@ -126,15 +133,20 @@ def max_drawdown(sample: Sample) -> float:
 def calmar_ratio(sample: Sample) -> float:
     """Returns the annualized return over the deepest drawdown."""
     drawdown = max_drawdown_pct(sample)
-    if drawdown <= 0:
+    if drawdown <= _smallest_drawdown(sample):
         raise UndefinedMetricError("there is no drawdown")
     return annualized_return(sample) / drawdown
+
+
+def _smallest_drawdown(sample: Sample) -> float:
+    is_reference = sample.rules.max_drawdown_money is MaxDrawdownMoney.FINAL_PEAK
+    return 0.0 if is_reference else ROUNDING
 
 
 def recovery_factor(sample: Sample) -> float:
     """Returns the money made over the deepest drawdown in money."""
     drawdown = max_drawdown(sample)
-    if drawdown <= 0:
+    if drawdown <= 0 or max_drawdown_pct(sample) <= _smallest_drawdown(sample):
         raise UndefinedMetricError("there is no drawdown")
     return total_return(sample) / drawdown
 
@@ -180,22 +192,13 @@ def profit_factor(sample: Sample) -> float:
     if losses > 0:
         return wins / losses
     if wins > 0:
-        raise _NoLossesError("there are no losing trades")
+        raise UndefinedMetricError("there are no losing trades", REFERENCE_BOUND)
     raise UndefinedMetricError("there are no trades that made or lost money")
 
 
 def expectancy(sample: Sample) -> float:
     """Returns the mean money made by a trade after costs."""
     return float(np.mean(_need(sample.net_pnl, "trades")))
-
-
-class _NoLossesError(UndefinedMetricError):
-    """A profit factor without losses, for which the reference has a number of its own."""
-
-
-def filler_of(definition: MetricDefinition, error: UndefinedMetricError) -> float:
-    """Returns what the reference engine reports for a metric that has no value."""
-    return _REFERENCE_BOUND if isinstance(error, _NoLossesError) else definition.filler
 
 
 def _need(values: NDArray[np.float64], name: str) -> NDArray[np.float64]:

@@ -15,9 +15,20 @@ HOUR_NS = 3_600_000_000_000
 MIN_ANNUALIZED_DAYS = 30
 """Shorter spans give no annualized return: a good day would make thousands of percent a year."""
 
+ROUNDING = 8 * 2.0**-52
+"""What the roundings in an equity can make of nothing, as a share of it: a few units in its last
+place. A change or a fall that is no larger cannot be told from none."""
+
 
 class UndefinedMetricError(Exception):
-    """A metric has no value for this sample; the text says why."""
+    """A metric has no value for this sample; the text says why.
+
+    `reference_value` is what the reference engine reports in such a case, None for its usual 0.
+    """
+
+    def __init__(self, reason: str, reference_value: float | None = None) -> None:
+        super().__init__(reason)
+        self.reference_value = reference_value
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +62,11 @@ class Sample:
         earlier, later = self.equity[:-1], self.equity[1:]
         usable = earlier > 0
         return (later[usable] - earlier[usable]) / earlier[usable]
+
+    @cached_property
+    def returns_rounding(self) -> float:
+        """The largest return that may be nothing but rounding."""
+        return ROUNDING * (1.0 + float(np.max(np.abs(self.returns), initial=0.0)))
 
     @cached_property
     def years(self) -> float:

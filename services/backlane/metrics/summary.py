@@ -1,8 +1,11 @@
 """All metrics of one run."""
 
+import math
 from dataclasses import dataclass
 
-from backlane.metrics.definitions import METRICS, MetricDefinition, filler_of
+import numpy as np
+
+from backlane.metrics.definitions import METRICS, REFERENCE_BOUND, MetricDefinition
 from backlane.metrics.rules import Annualization, UndefinedMetrics
 from backlane.metrics.sample import Sample, UndefinedMetricError
 
@@ -24,7 +27,8 @@ class Metric:
 
 def summarize(sample: Sample) -> tuple[Metric, ...]:
     """Returns every metric of METRICS, in that order."""
-    return tuple(_measure(definition, sample) for definition in METRICS)
+    with np.errstate(all="ignore"):  # what overflows has no value: see _finite_value
+        return tuple(_measure(definition, sample) for definition in METRICS)
 
 
 def _measure(definition: MetricDefinition, sample: Sample) -> Metric:
@@ -36,12 +40,22 @@ def _measure(definition: MetricDefinition, sample: Sample) -> Metric:
     annualization = _annualization(sample) if definition.is_annualized else ""
     count = counts[definition.basis]
     try:
-        value = definition.compute(sample)
+        value = _finite_value(definition, sample)
     except UndefinedMetricError as error:
         if sample.rules.undefined_metrics is UndefinedMetrics.FILLERS:
-            return Metric(definition.id, filler_of(definition, error), "", annualization, count)
+            filler = error.reference_value or 0.0
+            return Metric(definition.id, filler, "", annualization, count)
         return Metric(definition.id, None, str(error), annualization, count)
     return Metric(definition.id, value, "", annualization, count)
+
+
+def _finite_value(definition: MetricDefinition, sample: Sample) -> float:
+    """An overflow is no value, and reported as the reference does: +-999999, NaN as 0."""
+    value = definition.compute(sample)
+    if math.isfinite(value):
+        return value
+    bound = math.copysign(REFERENCE_BOUND, value) if math.isinf(value) else None
+    raise UndefinedMetricError("its formula gives no finite number here", bound)
 
 
 def _annualization(sample: Sample) -> str:

@@ -1,6 +1,7 @@
 """The networks compute what their formulas say; each number here can be redone by hand."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -8,7 +9,8 @@ from torch import Tensor
 
 from backlane.errors import BundleInvalidError
 from backlane.inference.network_spec import MlpSpec, RecurrentSpec
-from backlane.inference.networks import build_network
+from backlane.inference.networks import RecurrentNetwork, build_network
+from backlane.inference.torch_predictor import one_thread
 
 # Sums of a few terms of about 1 in float32, which carries 7 digits.
 ROUNDING = 1e-6
@@ -106,23 +108,72 @@ def test_shapes_of_every_layer() -> None:
     assert RecurrentSpec("gru", 4, 3, 6, 1, 10).parameter_shapes()["gru.bias_hh_l0"] == (18,)
 
 
-@pytest.mark.parametrize(
-    "spec",
-    [
-        MlpSpec(4, 3, (8, 5), "relu"),
-        MlpSpec(4, 3, (), "tanh"),
-        RecurrentSpec("lstm", 4, 3, 6, 2, 10),
-        RecurrentSpec("gru", 2, 1, 5, 3, 4),
-    ],
-)
-def test_the_shapes_are_those_that_torch_makes(spec: MlpSpec | RecurrentSpec) -> None:
-    weights = {name: torch.zeros(shape) for name, shape in spec.parameter_shapes().items()}
+SPECS = [
+    MlpSpec(4, 3, (8, 5), "relu"),
+    MlpSpec(5, 3, (6,), "sigmoid"),
+    MlpSpec(16, 3, (32, 16), "leaky_relu"),
+    MlpSpec(33, 1, (), "tanh"),
+    RecurrentSpec("lstm", 4, 3, 6, 2, 10),
+    RecurrentSpec("lstm", 9, 3, 1, 1, 10),
+    RecurrentSpec("gru", 2, 1, 5, 3, 4),
+    RecurrentSpec("gru", 13, 3, 3, 1, 4),
+    RecurrentSpec("gru", 16, 3, 16, 1, 4),
+]
+
+
+def random_weights(spec: MlpSpec | RecurrentSpec) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(3)
+    shapes = spec.parameter_shapes()
+    return {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+
+
+def as_torch_makes_it(spec: MlpSpec | RecurrentSpec) -> torch.nn.Module:
+    """The network without anything of ours, at its own widths."""
+    if isinstance(spec, RecurrentSpec):
+        return RecurrentNetwork(spec)
+    activation = {
+        "relu": torch.nn.ReLU(),
+        "sigmoid": torch.nn.Sigmoid(),
+        "tanh": torch.nn.Tanh(),
+        "leaky_relu": torch.nn.LeakyReLU(0.01),
+    }[spec.activation]
+    layers: list[torch.nn.Module] = []
+    for width_in, width_out in pairwise((spec.input_count, *spec.hidden_layers)):
+        layers += [torch.nn.Linear(width_in, width_out), activation, torch.nn.Identity()]
+    width = spec.hidden_layers[-1] if spec.hidden_layers else spec.input_count
+    return torch.nn.Sequential(*layers, torch.nn.Linear(width, spec.output_count))
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=str)
+def test_the_network_is_that_of_torch_in_whole_vectors(spec: MlpSpec | RecurrentSpec) -> None:
+    plain, weights = as_torch_makes_it(spec), random_weights(spec)
+    plain.load_state_dict(weights, strict=True)  # so that names and shapes are those of torch
     network = build_network(spec, weights)
-    assert {name: tuple(value.shape) for name, value in network.state_dict().items()} == {
-        name: tuple(value.shape) for name, value in weights.items()
-    }
+    inputs = torch.randn(7, spec.sequence_length, spec.input_count)
+    if isinstance(spec, MlpSpec):
+        inputs = inputs[:, 0]
+    # Some tens of terms of about 1, added in another order.
+    torch.testing.assert_close(network(inputs), plain(inputs), rtol=0, atol=1e-5)
     assert not network.training
     assert not any(weight.requires_grad for weight in network.parameters())
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=str)
+def test_a_row_gives_the_same_bits_at_every_place(spec: MlpSpec | RecurrentSpec) -> None:
+    """A row of 5 numbers begins at another part of a vector than the row before it."""
+    network = build_network(spec, random_weights(spec))
+    shape = (spec.input_count,) if isinstance(spec, MlpSpec) else (10, spec.input_count)
+    same = torch.randn(shape).repeat(256, *(1 for _ in shape))
+    with one_thread(), torch.inference_mode():
+        outputs = network(same).numpy()
+    assert (outputs == outputs[0]).all()
+
+
+def test_weights_in_whole_vectors_are_not_copied() -> None:
+    spec = MlpSpec(32, 3, (16,), "relu")
+    weights = random_weights(spec)
+    kept = {weight.data_ptr() for weight in build_network(spec, weights).state_dict().values()}
+    assert kept == {weight.data_ptr() for weight in weights.values()}
 
 
 def test_weights_that_do_not_fit_are_listed_with_both_shapes() -> None:

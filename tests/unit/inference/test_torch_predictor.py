@@ -27,9 +27,11 @@ MAKERS = {
     "mlp tanh": BundleMaker(feature_count=20, hidden_layers=(24, 12), activation="tanh"),
     "mlp sigmoid": BundleMaker(feature_count=13, hidden_layers=(84, 118, 65), activation="sigmoid"),
     "mlp leaky": BundleMaker(feature_count=3, hidden_layers=(5,), activation="leaky_relu"),
+    "mlp of odd widths": BundleMaker(feature_count=5, hidden_layers=(6, 9), activation="tanh"),
     "mlp without layers": BundleMaker(feature_count=60, hidden_layers=()),
     "lstm": BundleMaker(architecture="lstm", feature_count=8, hidden_size=16, sequence_length=20),
     "gru": BundleMaker(architecture="gru", feature_count=5, hidden_size=9, sequence_length=7),
+    "gru of odd widths": BundleMaker(architecture="gru", feature_count=13, hidden_size=3),
     "gru of one row": BundleMaker(architecture="gru", layer_count=1, sequence_length=1),
 }
 

@@ -47,42 +47,65 @@ def values(given: Sample) -> dict[str, float | None]:
     return {metric.id: metric.value for metric in summarize(given)}
 
 
-def test_equity_metrics_by_hand() -> None:
-    # 100 -> 110 -> 99 -> 121: returns +10 %, -10 %, +2/9
-    found = values(sample([100, 110, 99, 121]))
-    assert found["total_return"] == 21
-    assert found["total_return_pct"] == 0.21
-    assert found["final_equity"] == 121
-    assert found["max_drawdown"] == 11  # 110 -> 99
-    assert found["max_drawdown_pct"] == pytest.approx(0.1, rel=1e-15)
-    assert found["annualized_return"] == pytest.approx(0.21, rel=1e-12)  # exactly one year
-    assert found["calmar_ratio"] == pytest.approx(2.1, rel=1e-12)
-    assert found["recovery_factor"] == pytest.approx(21 / 11, rel=1e-12)
-    # mean (0.1 - 0.1 + 2/9) / 3 = 2/27; squares of the deviations: 0.02593^2, 0.17407^2, 0.14815^2
-    mean = 2 / 27
-    std = np.sqrt(((0.1 - mean) ** 2 + (0.1 + mean) ** 2 + (2 / 9 - mean) ** 2) / 3)
+# 100 -> 110 -> 99 -> 121 within exactly one year: returns +10 %, -10 %, +2/9
+MEAN = 2 / 27  # (0.1 - 0.1 + 2/9) / 3
+STD = (((0.1 - MEAN) ** 2 + (0.1 + MEAN) ** 2 + (2 / 9 - MEAN) ** 2) / 3) ** 0.5
+BY_HAND_OF_EQUITY = {
+    "total_return": 21,
+    "total_return_pct": 0.21,
+    "final_equity": 121,
+    "max_drawdown": 11,  # 110 -> 99
+    "max_drawdown_pct": 0.1,
+    "annualized_return": 0.21,
+    "calmar_ratio": 2.1,
+    "recovery_factor": 21 / 11,
     # four bars in one year: sqrt(4) = 2
-    assert found["volatility"] == pytest.approx(2 * std, rel=1e-12)
-    assert found["sharpe_ratio"] == pytest.approx(2 * mean / std, rel=1e-12)
-    # downside deviation: sqrt((0 + 0.1^2 + 0) / 3)
-    assert found["sortino_ratio"] == pytest.approx(2 * mean / np.sqrt(0.01 / 3), rel=1e-12)
-    assert found["exposure_time"] == 0.5
-    # 430 traded in a year, mean equity (100 + 110 + 99 + 121) / 4 = 107.5
-    assert found["turnover"] == 4
+    "volatility": 2 * STD,
+    "sharpe_ratio": 2 * MEAN / STD,
+    "sortino_ratio": 2 * MEAN / (0.01 / 3) ** 0.5,  # downside: sqrt((0 + 0.1^2 + 0) / 3)
+    "exposure_time": 0.5,  # held at two closes of four
+    "turnover": 4,  # 430 traded in a year, mean equity (100 + 110 + 99 + 121) / 4 = 107.5
+    "longest_drawdown_days": 2,  # from the close of the second day to that of the fourth
+}
+# profits 30, -10, 0 and -5, held for 4, 2, 1 and 6 hours; costs 3, 4 and 5
+BY_HAND_OF_TRADES = {
+    "total_trades": 4,
+    "winning_trades": 1,
+    "losing_trades": 2,
+    "win_rate": 0.25,
+    "profit_factor": 2,  # 30 / 15
+    "expectancy": 3.75,  # 15 / 4
+    "avg_win": 30,
+    "avg_loss": -7.5,
+    "largest_win": 30,
+    "largest_loss": -10,
+    "avg_holding_period": 3.25,  # 13 / 4
+    "avg_win_holding_period": 4,
+    "avg_loss_holding_period": 4,  # (2 + 6) / 2
+    "total_commission": 3,
+    "total_slippage": 4,
+    "total_financing": 5,
+    "total_costs": 12,
+}
 
 
-def test_trade_metrics_by_hand() -> None:
+@pytest.mark.parametrize("metric", BY_HAND_OF_EQUITY)
+def test_metrics_of_the_equity_by_hand(metric: str) -> None:
+    given = sample([100, 110, 99, 121])
+    given.time_ns[:] = np.arange(4) * DAY_NS
+    # a few roundings
+    assert values(given)[metric] == pytest.approx(BY_HAND_OF_EQUITY[metric], rel=1e-14)
+
+
+@pytest.mark.parametrize("metric", BY_HAND_OF_TRADES)
+def test_metrics_of_the_trades_by_hand(metric: str) -> None:
     found = values(sample([100, 100], net_pnl=[30, -10, 0, -5], hours=[4, 2, 1, 6]))
-    assert (found["total_trades"], found["winning_trades"], found["losing_trades"]) == (4, 1, 2)
-    assert found["win_rate"] == 0.25
-    assert found["profit_factor"] == 2  # 30 / 15
-    assert found["expectancy"] == 3.75  # 15 / 4
-    assert (found["avg_win"], found["avg_loss"]) == (30, -7.5)
-    assert (found["largest_win"], found["largest_loss"]) == (30, -10)
-    assert found["avg_holding_period"] == 3.25
-    assert (found["avg_win_holding_period"], found["avg_loss_holding_period"]) == (4, 4)
-    assert (found["total_commission"], found["total_slippage"]) == (3, 4)
-    assert (found["total_financing"], found["total_costs"]) == (5, 12)
+    assert found[metric] == BY_HAND_OF_TRADES[metric]
+
+
+def test_every_metric_has_an_example_by_hand() -> None:
+    examples = [*BY_HAND_OF_EQUITY, *BY_HAND_OF_TRADES]
+    assert sorted(examples) == sorted(definition.id for definition in METRICS)
 
 
 def test_a_loss_at_once_is_a_drawdown_from_the_initial_cash() -> None:
@@ -103,6 +126,7 @@ def test_the_reference_takes_the_final_peak() -> None:
         ([100], [], "sharpe_ratio", "there are fewer than two returns"),
         ([100, 101, 103], [], "sortino_ratio", "there are no negative returns"),
         ([100, 101], [], "calmar_ratio", "there is no drawdown"),
+        ([100, 101], [], "recovery_factor", "there is no drawdown"),
         ([100, 101], [], "win_rate", "there are no trades"),
         ([100, 101], [5.0], "profit_factor", "there are no losing trades"),
         ([100, 101], [5.0], "avg_loss", "there are no losing trades"),
@@ -112,6 +136,46 @@ def test_undefined_metrics_are_absent_with_a_reason(equity, trades, metric, reas
     found = {m.id: m for m in summarize(sample(equity, net_pnl=trades))}[metric]
     assert found.value is None
     assert found.undefined_reason == reason
+
+
+GROWING = [100 * 1.01**bar for bar in range(1, 9)]
+DUST = [100, 100 - 1e-14, 101, 102.5]  # one unit in the last place of 100 is 1.4e-14
+
+
+@pytest.mark.parametrize(
+    ("equity", "metric", "reason"),
+    [
+        # 1.01^n is rounded, and so are the returns: all "1 %", with a deviation of 5e-16
+        (GROWING, "sharpe_ratio", "the returns are all equal"),
+        (DUST, "sortino_ratio", "there are no negative returns"),
+        (DUST, "calmar_ratio", "there is no drawdown"),
+        (DUST, "recovery_factor", "there is no drawdown"),
+    ],
+)
+def test_what_is_only_rounding_is_nothing(equity, metric, reason) -> None:
+    found = {m.id: m for m in summarize(sample(equity))}[metric]
+    assert (found.value, found.undefined_reason) == (None, reason)
+
+
+def test_a_small_loss_is_a_loss() -> None:
+    found = values(sample([100, 100 - 1e-10, 101, 102.5]))
+    assert found["max_drawdown"] == pytest.approx(1e-10, rel=1e-3)  # four digits of it are left
+    assert found["calmar_ratio"] == pytest.approx(0.025 / 1e-12, rel=1e-3)
+    assert found["sortino_ratio"] is not None
+
+
+def test_debts_are_reported_under_the_rules_of_the_reference_too() -> None:
+    """A negative growth has no root: NaN there, which its report writes as 0 (SPEC §10)."""
+    assert values(sample([100, -50], rules=KTRDR))["annualized_return"] == 0
+    found = {m.id: m for m in summarize(sample([100, -50]))}["annualized_return"]
+    assert found.undefined_reason == "the final equity is not positive"
+
+
+def test_an_overflow_is_no_value_and_999999_under_the_rules_of_the_reference() -> None:
+    # 100 -> 1e9 in no whole day: 1e7^(1 / 0.001) has 7,000 digits
+    assert values(sample([1e9], rules=KTRDR, span=DAY_NS))["annualized_return"] == 999_999
+    found = {m.id: m for m in summarize(sample([1e300], cash=1e-8, span=31 * DAY_NS))}
+    assert found["annualized_return"].undefined_reason == "its formula gives no finite number here"
 
 
 def test_a_short_run_is_not_annualized() -> None:
