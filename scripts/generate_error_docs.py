@@ -1,12 +1,22 @@
-"""Writes docs/errors.md from the error table. `--check` compares only, and says what to run."""
+"""Writes docs/errors.md from the error table. `--check` compares only, and says what to run.
+
+What hostile bundles and broken files are told is not written down anywhere: each of them is made
+and read here, and the page has the message that came back.
+"""
 
 import sys
+import tempfile
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TypeVar
 
 from backlane.errors import BacklaneError
 from backlane.rpc.error_catalog import CATALOG, Entry
 from backlane.rpc.exit_codes import ExitCode
 from backlane.rpc.status_details import DETAILS_BYTES_MAX, DOMAIN, VIOLATIONS_MAX
+from backlane.testing import broken_files, hostile_bundles
+from backlane.testing.broken_files import BrokenFile
+from backlane.testing.hostile_bundles import HostileBundle
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "errors.md"
 COMMAND = "python scripts/generate_error_docs.py"
@@ -32,6 +42,37 @@ The details of a status, at most {DETAILS_BYTES_MAX} bytes in all (longer texts 
 
 """
 
+BUNDLES = """
+## Hostile bundles
+
+What `backlane model verify` and LoadModel say of bundles that somebody made to do harm, or that
+broke on the way. No pickle is executed, nothing is unpacked beyond its limit, and no shape is
+believed before it is checked. `backlane.testing.hostile_bundles` makes each of them.
+
+| bundle | what is wrong | reason | message |
+| --- | --- | --- | --- |
+"""
+
+FILES = """
+## Broken data files
+
+What `backlane data import` says of files that must not become bars; each message but those of
+`VALIDATION_FAILED` begins `<file> is refused, because a backtest on it would be a lie:`, which the
+table leaves out. `backlane.testing.broken_files` makes each of them.
+
+| file | what is wrong | reason | message |
+| --- | --- | --- | --- |
+"""
+
+ODD_FILES = """
+These only look broken, and are read:
+
+| file | what is odd | what is said |
+| --- | --- | --- |
+"""
+
+LEFT_OUT = " is refused, because a backtest on it would be a lie:"
+
 TAIL = """
 ## Exit codes of a service
 
@@ -51,7 +92,42 @@ def render() -> str:
             "| reason | class | meaning | what to do |\n| --- | --- | --- | --- |\n" + "".join(rows)
         )
     exits = "".join(f"| {int(code)} | {code.help} |\n" for code in ExitCode)
-    return HEAD + "\n".join(sections) + TAIL + exits
+    return HEAD + "\n".join(sections) + hostile() + TAIL + exits
+
+
+CaseT = TypeVar("CaseT", HostileBundle, BrokenFile)
+
+
+def hostile() -> str:
+    """Returns the tables of what hostile bundles and broken files are told."""
+    bundles = case_rows(hostile_bundles.HOSTILE_BUNDLES, hostile_bundles.refusal)
+    files = case_rows(broken_files.BROKEN_FILES, broken_files.refusal)
+    odd = "".join(odd_row(case) for case in broken_files.ODD_FILES)
+    return BUNDLES + bundles + FILES + files + ODD_FILES + odd
+
+
+def case_rows(cases: Iterable[CaseT], refusal: Callable[[CaseT, Path], BacklaneError]) -> str:
+    rows = []
+    for case in cases:
+        with tempfile.TemporaryDirectory() as folder:
+            error = refusal(case, Path(folder))
+            message = cell(error.message.replace(f"{folder}/", ""))
+        rows.append(f"| {case.name} | {case.done} | `{error.reason}` | {message} |\n")
+    return "".join(rows)
+
+
+def odd_row(case: broken_files.OddFile) -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        report = broken_files.report_on(case, Path(folder))
+    said = "<br>".join(cell(str(found)) for found in report.findings) or "nothing"
+    return f"| {case.name} | {case.done} | {said} |\n"
+
+
+def cell(text: str) -> str:
+    """Returns a message as a table takes it; what all of them begin with is left out."""
+    _, left_out, rest = text.partition(LEFT_OUT)
+    plain = (rest if left_out else text).strip().replace("<", "&lt;").replace("|", "\\|")
+    return plain.replace("\n", "<br>")
 
 
 def row(cls: type[BacklaneError], entry: Entry) -> str:

@@ -52,6 +52,7 @@ class FindingCode(StrEnum):
     ZERO_VOLUME = "zero_volume"
     NO_VOLUME = "no_volume"
     RANGE_ROUNDING = "range_rounding"
+    PRICES_IN_POINTS = "prices_in_points"
     # Good to know.
     WEEKEND_GAP = "weekend_gap"
     SESSION_GAP = "session_gap"
@@ -77,6 +78,7 @@ _WARNINGS = frozenset(
         FindingCode.ZERO_VOLUME,
         FindingCode.NO_VOLUME,
         FindingCode.RANGE_ROUNDING,
+        FindingCode.PRICES_IN_POINTS,
     }
 )
 _REMARKS = frozenset(
@@ -95,13 +97,15 @@ class Finding:
     """One kind of thing that was found, how often, and where first.
 
     `count` is in rows, steps between bars, or files, as the message says; `first_example` points
-    at one of them; `message` says what it means and what to do.
+    at one of them; `message` says what it means and what to do; `subject` is the column that it is
+    about, where it is about one.
     """
 
     code: FindingCode
     count: int
     first_example: str
     message: str
+    subject: str = ""
 
     @property
     def severity(self) -> Severity:
@@ -144,10 +148,10 @@ class QualityReport:
         refusals = self.refusals
         if not refusals:
             return
-        listed = "\n".join(f"- {found}" for found in refusals)
+        listed = "".join(f"\n- {found}" for found in refusals)
+        told = f" {refusals[0]}" if len(refusals) == 1 else listed
         raise DataRefusedError(
-            f"{source} is refused, because a backtest on it would be a lie:\n{listed}\n"
-            "Nothing is repaired silently: correct the file, then import it again.",
+            f"{source} is refused, because a backtest on it would be a lie:{told}",
             metadata={
                 "source": source,
                 **{str(found.code): str(found.count) for found in refusals},

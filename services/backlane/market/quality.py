@@ -18,6 +18,9 @@ __all__ = ["Finding", "FindingCode", "QualityReport", "Severity", "check_bars"]
 # Scaled files hold floats such as 130583.99999999999 for 130584: an open that passes its high by
 # less than this fraction is such a rounding, not a contradiction.
 ROUNDING_FRACTION = 1e-9
+# Prices that are all whole, with so many digits, are as a rule points: 127801 for 1.27801.
+LEAST_POINTS_PRICE = 10_000.0
+_DECIMALS, _YEN_DECIMALS = 5, 3
 
 
 def check_bars(bars: BarSeries, *, now_ns: int | None = None) -> QualityReport:
@@ -32,6 +35,7 @@ def check_bars(bars: BarSeries, *, now_ns: int | None = None) -> QualityReport:
     findings = [
         *_check_order(bars),
         *_check_prices(bars),
+        *_check_points(bars),
         *_check_volume(bars),
         *check_spacing(_distinct_times(bars), bars.timeframe),
     ]
@@ -57,7 +61,8 @@ def _check_order(bars: BarSeries) -> Iterator[Finding]:
             FindingCode.DUPLICATE,
             len(repeated),
             _row_text(bars, int(repeated[0])),
-            "Rows repeat an open time that an earlier row has: keep one row for each time.",
+            f"Rows repeat an open time that an earlier row has, {_conflict_text(bars, order)}: "
+            "keep one row for each time.",
         )
     backward = np.flatnonzero(steps < 0) + 1
     if len(backward):
@@ -71,6 +76,17 @@ def _check_order(bars: BarSeries) -> Iterator[Finding]:
             if newest_first
             else "Rows are older than the row before them: sort the file by time.",
         )
+
+
+def _conflict_text(bars: BarSeries, order: NDArray[np.int64]) -> str:
+    """Says whether repeated times come with the same values; `order` sorts the rows by time."""
+    repeats = np.diff(bars.open_time_ns[order]) == 0
+    differs = np.zeros(len(repeats), dtype=np.bool_)
+    for column in (bars.open, bars.high, bars.low, bars.close, bars.volume):
+        values = column[order]
+        differs |= values[1:] != values[:-1]
+    conflict_count = int((repeats & differs).sum())
+    return f"{conflict_count} of them with other values" if conflict_count else "with its values"
 
 
 def _check_prices(bars: BarSeries) -> Iterator[Finding]:
@@ -103,6 +119,25 @@ def _price_finding(
     name = ("open", "high", "low", "close")[int(mask[:, row].argmax())]
     value = float(getattr(bars, name)[row])
     yield Finding(code, len(rows), f"{_row_text(bars, row)}: {name} {value!r}", message)
+
+
+def _check_points(bars: BarSeries) -> Iterator[Finding]:
+    """Warns of prices that look like a vendor's points: off by 100,000, and nobody notices."""
+    stacked = np.stack([bars.open, bars.high, bars.low, bars.close])
+    if not bool(np.isfinite(stacked).all()) or float(np.median(bars.close)) < LEAST_POINTS_PRICE:
+        return
+    if bool((np.abs(stacked - np.round(stacked)) > ROUNDING_FRACTION * np.abs(stacked)).any()):
+        return
+    decimals = _YEN_DECIMALS if "JPY" in bars.symbol.upper() else _DECIMALS
+    price = float(bars.close[0])
+    yield Finding(
+        FindingCode.PRICES_IN_POINTS,
+        len(bars),
+        f"{_row_text(bars, 0)}: close {price:.0f}",
+        f"Prices are whole numbers, as when a vendor writes points. If {price:.0f} means "
+        f"{price / 10**decimals:.{decimals}f}, read the file with --price-scale {10**decimals}; "
+        f"if it means {price:.0f}, nothing is wrong.",
+    )
 
 
 def _check_range(bars: BarSeries) -> Iterator[Finding]:

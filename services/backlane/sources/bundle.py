@@ -16,7 +16,9 @@ shell. What is hashed are the very bytes that are parsed.
 """
 
 import json
+import os
 import stat
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -30,6 +32,7 @@ from backlane.inference.document import Document
 from backlane.inference.model_info import ModelInfo
 from backlane.inference.network_spec import NetworkSpec
 from backlane.sources.bundle_paths import inside_root
+from backlane.sources.plain_pickle import shown_text
 from backlane.sources.weights_file import WEIGHTS_BYTES_MAX, owned_weights, read_weights
 
 if TYPE_CHECKING:
@@ -184,7 +187,9 @@ def _read_files(directory: Path, root: Path) -> dict[str, bytes]:
         )
     there = {name: inside_root(root, directory / name) for name in BUNDLE_FILES}
     missing = [
-        name for name, path in there.items() if name not in _OPTIONAL_FILES and not path.exists()
+        name
+        for name, path in there.items()
+        if name not in _OPTIONAL_FILES and not os.path.lexists(path)
     ]
     if missing:
         raise BundleInvalidError(
@@ -192,7 +197,7 @@ def _read_files(directory: Path, root: Path) -> dict[str, bytes]:
             f"{', '.join(BUNDLE_FILES)} ({', '.join(_OPTIONAL_FILES)} may be left out).",
             metadata={"missing": ", ".join(missing)},
         )
-    return {name: _read_file(path, name) for name, path in there.items() if path.exists()}
+    return {name: _read_file(path, name) for name, path in there.items() if os.path.lexists(path)}
 
 
 def _read_file(path: Path, name: str) -> bytes:
@@ -241,7 +246,9 @@ def _parse(name: str, contents: Mapping[str, bytes]) -> Document:
             contents[name], parse_constant=_refuse_constant, object_pairs_hook=_unique_keys
         )
     except (ValueError, RecursionError) as error:
-        raise BundleCorruptError(f"{name} is no JSON: {error}.", metadata={"file": name}) from error
+        raise BundleCorruptError(
+            f"{name} is no JSON: {_json_mistake(error)}.", metadata={"file": name}
+        ) from error
     if not isinstance(parsed, dict):
         raise BundleInvalidError(
             f"{name} holds {type(parsed).__name__}, not a JSON object.", metadata={"file": name}
@@ -249,14 +256,33 @@ def _parse(name: str, contents: Mapping[str, bytes]) -> Document:
     return Document(name, parsed)
 
 
+class _ForbiddenJsonError(ValueError):
+    """Something that Python reads in JSON, and the format forbids."""
+
+
+def _json_mistake(error: ValueError | RecursionError) -> str:
+    match error:
+        case _ForbiddenJsonError():
+            return str(error)
+        case UnicodeDecodeError():
+            return f"the byte {error.start + 1} of it is no text in UTF-8"
+        case json.JSONDecodeError():
+            return f"it breaks off or goes wrong at line {error.lineno}, column {error.colno}"
+        case RecursionError():
+            return "it is nested too deeply"
+        case _:
+            return "it holds a number of too many digits"
+
+
 def _refuse_constant(constant: str) -> Never:
-    raise ValueError(f"{constant} is not a number in JSON")
+    raise _ForbiddenJsonError(f"{constant} is not a number in JSON")
 
 
 def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
     unique = dict(pairs)
     if len(unique) != len(pairs):
-        names = [name for name, _ in pairs]
-        repeated = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the key {repeated!r} stands twice in one object")
+        repeated = next(
+            name for name, count in Counter(name for name, _ in pairs).items() if count > 1
+        )
+        raise _ForbiddenJsonError(f"the key '{shown_text(repeated)}' stands twice in one object")
     return unique

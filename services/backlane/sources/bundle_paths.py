@@ -79,8 +79,15 @@ def inside_root(root: Path, path: Path) -> Path:
 
     Raises PathEscapesRootError when that is outside `root`.
     """
-    resolved = path.resolve()
-    if not resolved.is_relative_to(root.resolve()):
+    try:
+        resolved = path.resolve()
+    except (RuntimeError, OSError) as error:  # Python before 3.13 calls a loop a RuntimeError
+        raise PathEscapesRootError(
+            f"{path.name!r} is a link that leads nowhere but round in a circle; put the files "
+            "themselves there.",
+            metadata={"name": path.name},
+        ) from error
+    if resolved.is_symlink() or not resolved.is_relative_to(root.resolve()):
         raise PathEscapesRootError(
             f"{path.name!r} is a link that leads out of the folder of the models; put the files "
             "themselves there.",

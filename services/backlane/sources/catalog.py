@@ -42,8 +42,8 @@ _COLUMNS = ("open", "high", "low", "close", "volume")
 _SCHEMA = pa.schema(
     [("open_time", pa.timestamp("ns", "UTC")), *((name, pa.float64()) for name in _COLUMNS)]
 )
-# What a damaged file can do to those who read it.
-_DAMAGE = (pa.ArrowException, OSError, ValueError, KeyError, TypeError)
+# What a damaged file can do to those who read it; an OSError of Arrow's own has no number.
+_DAMAGE = (pa.ArrowException, OSError, ValueError, KeyError, TypeError, InvalidRequestError)
 MAX_LISTED = 20
 
 
@@ -119,7 +119,8 @@ class Catalog:
     def get(self, symbol: str, timeframe: Timeframe) -> Dataset:
         """Returns the dataset without reading its bars.
 
-        Raises DatasetNotFoundError, naming what is there, and DatasetCorruptError.
+        Raises DatasetNotFoundError, naming what is there, DatasetCorruptError, and
+        StoreUnavailableError when the machine cannot read it.
         """
         dataset = self.find(symbol, timeframe)
         if dataset is None:
@@ -257,7 +258,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _read_dataset(path: Path, symbol: str, timeframe: Timeframe) -> Dataset:
-    try:
+    with _reading(path):
         with pa.parquet.ParquetFile(path) as file:
             about: dict[str, Any] = json.loads(file.schema_arrow.metadata[_METADATA_KEY])
             bar_count = file.metadata.num_rows
@@ -272,8 +273,6 @@ def _read_dataset(path: Path, symbol: str, timeframe: Timeframe) -> Dataset:
             imported_at=about["imported_at"],
             path=path,
         )
-    except (*_DAMAGE, InvalidRequestError) as error:
-        raise _corrupt(path, str(error).splitlines()[0] if str(error) else "no metadata") from error
     if (dataset.symbol, dataset.timeframe, dataset.bar_count) != (symbol, timeframe, bar_count):
         raise _corrupt(
             path,
@@ -284,7 +283,7 @@ def _read_dataset(path: Path, symbol: str, timeframe: Timeframe) -> Dataset:
 
 
 def _read_bars(dataset: Dataset) -> BarSeries:
-    try:
+    with _reading(dataset.path):
         with pa.parquet.ParquetFile(dataset.path) as file:
             table = file.read()
         if not table.schema.equals(_SCHEMA):
@@ -292,12 +291,27 @@ def _read_bars(dataset: Dataset) -> BarSeries:
         # Copies: what Arrow lends is read-only, which compiled code takes for another type.
         times = np.array(table["open_time"].cast(pa.int64()).to_numpy(), dtype=np.int64)
         columns = [np.array(table[name].to_numpy(), dtype=np.float64) for name in _COLUMNS]
-    except _DAMAGE as error:
-        raise _corrupt(dataset.path, str(error).splitlines()[0] if str(error) else "") from error
     series = BarSeries(dataset.symbol, dataset.timeframe, times, *columns)
     if bars_digest(series) != dataset.digest:
         raise _corrupt(dataset.path, f"its bars are not those of its digest {dataset.digest}")
     return series
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Tells damage of the file from trouble of the machine, which no new import would mend."""
+    try:
+        yield
+    except MemoryError:  # Arrow's own is a MemoryError and an ArrowException
+        raise
+    except _DAMAGE as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise StoreUnavailableError(
+                f"The dataset {path} cannot be read: {os.strerror(error.errno)}.",
+                metadata={"path": str(path)},
+            ) from error
+        what = str(error).partition("\n")[0] or "it is no dataset"
+        raise _corrupt(path, what) from error
 
 
 def _corrupt(path: Path, what: str) -> DatasetCorruptError:

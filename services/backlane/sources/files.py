@@ -85,7 +85,7 @@ def inspect_bars(
     except UnusableFileError as unusable:
         return None, QualityReport.of(0, [unusable.finding])
     report = check_bars(series, now_ns=now_ns)
-    return series, _merged(report, findings)
+    return series, _merged(series, report, findings)
 
 
 def _check_price_scale(price_scale: float) -> None:
@@ -113,11 +113,34 @@ def _assemble(
     return BarSeries(symbol, timeframe, times, **prices, volume=volume), findings
 
 
-def _merged(report: QualityReport, findings: list[Finding]) -> QualityReport:
-    """Adds what reading found, and drops what only repeats it."""
+def _merged(series: BarSeries, report: QualityReport, findings: list[Finding]) -> QualityReport:
+    """Adds what reading found, and drops what only follows from it."""
     codes = {found.code for found in findings}
     said_before = set()
     if FindingCode.NO_VOLUME in codes:
         said_before.add(FindingCode.ZERO_VOLUME)
+    if FindingCode.BROKEN_ROW in codes:
+        # The rows that could not be read are missing among the others.
+        said_before |= {FindingCode.WRONG_TIMEFRAME, FindingCode.GAP}
+    if FindingCode.NOT_A_NUMBER in codes:
+        said_before |= _unread_alone(series, findings)
     kept = [found for found in report.findings if found.code not in said_before]
     return QualityReport.of(report.bar_count, [*findings, *kept])
+
+
+def _unread_alone(series: BarSeries, findings: list[Finding]) -> set[FindingCode]:
+    """The findings on missing numbers that only repeat that texts are no numbers.
+
+    They do where each column lacks as many numbers as texts were counted in it.
+    """
+    unread = dict.fromkeys((*PRICES, "volume"), 0)
+    for found in findings:
+        if found.code is FindingCode.NOT_A_NUMBER:
+            unread[found.subject] += found.count
+    missing = {name: int((~np.isfinite(getattr(series, name))).sum()) for name in unread}
+    codes = set()
+    if all(missing[name] == unread[name] for name in PRICES):
+        codes.add(FindingCode.PRICE_NOT_FINITE)
+    if missing["volume"] == unread["volume"]:
+        codes.add(FindingCode.VOLUME_NOT_FINITE)
+    return codes

@@ -24,13 +24,14 @@ def float64_column(
         column = pc.cast(column, pa.string())
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         return _from_text(name, column)
-    try:
-        numbers = pc.cast(column, pa.float64(), safe=False)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+    if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
+        # Arrow would read true as 1.
         message = f"The column {name} holds {column.type}, which is no number."
-        finding = Finding(FindingCode.NOT_A_NUMBER, len(column), str(column.type), message)
+        finding = Finding(
+            FindingCode.NOT_A_NUMBER, len(column), str(column.type), message, subject=name
+        )
         return np.full(len(column), np.nan), finding
-    return _to_numpy(numbers), None
+    return _to_numpy(pc.cast(column, pa.float64(), safe=False)), None
 
 
 def _from_text(name: str, column: pa.ChunkedArray) -> tuple[NDArray[np.float64], Finding | None]:
@@ -47,6 +48,7 @@ def _from_text(name: str, column: pa.ChunkedArray) -> tuple[NDArray[np.float64],
         int(bad.sum()),
         f"row {first + 1}: {name} {column[first].as_py()[:40]!r}",
         f"The column {name} holds text that is no number.",
+        subject=name,
     )
     return values, finding
 

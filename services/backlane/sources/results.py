@@ -1,6 +1,6 @@
 """The result directory: what a run leaves behind, the same from the command line and the services.
 
-    result.json       metrics, funnel, config, digests, versions
+    result.json       metrics, funnel, config, digests, versions, timings up to its own writing
     request.json      the request, to be run again with --request
     trades.csv        one line for each closed trade
     equity.csv        one line for each marked bar
@@ -12,11 +12,13 @@ Times are ISO 8601, UTC, at the open of the bar. Numbers are written so that the
 same bits.
 """
 
+import functools
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +44,11 @@ RESULT_FILES = (
     "decisions.parquet",
     "features.parquet",
 )
+WRITERS_MAX = 4
+"""Files that are written at once; most of it is Arrow's, which needs no interpreter."""
+
+_DAY_S = 24 * 60 * 60
+_Writer = Callable[[Path, BacktestRun], None]
 
 
 def write_result(run: BacktestRun, directory: Path) -> None:
@@ -57,17 +64,15 @@ def write_result(run: BacktestRun, directory: Path) -> None:
     directory.parent.mkdir(parents=True, exist_ok=True)
     scratch = directory.with_name(f".{directory.name}.{os.getpid()}.tmp")
     shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir()
+    scratch.mkdir(parents=True)  # an attempt that was given up may clear the parent away
     try:
-        _write_json(scratch / "result.json", result_document(run))
-        _write_json(scratch / "request.json", request_document(run))
-        _write_csv(scratch / "trades.csv", trades_table(run))
-        _write_csv(scratch / "equity.csv", equity_table(run))
-        pq.write_table(bars_table(run), scratch / "bars.parquet", compression="zstd")
-        pq.write_table(decisions_table(run), scratch / "decisions.parquet", compression="zstd")
-        pq.write_table(features_table(run), scratch / "features.parquet", compression="zstd")
-        for path in scratch.iterdir():
-            _sync(path)
+        with ThreadPoolExecutor(WRITERS_MAX, thread_name_prefix="result") as pool:
+            writing = [
+                pool.submit(_write_file, scratch / name, write, run)
+                for name, write in _WRITERS.items()
+            ]
+        for each in writing:
+            each.result()
         if directory.exists():
             shutil.rmtree(directory)
         scratch.rename(directory)
@@ -107,6 +112,7 @@ def result_document(run: BacktestRun) -> dict[str, Any]:
         "final_cash": run.final_cash,
         "config": dict(run.config),
         "versions": dict(provenance.versions),
+        "timings": dict(run.timings),
     }
 
 
@@ -118,8 +124,10 @@ def request_document(run: BacktestRun) -> dict[str, Any]:
 def trades_table(run: BacktestRun) -> pa.Table:
     """Returns one row for each closed trade."""
     trades = run.trades
-    sides = [PositionSide(int(side)).name for side in trades["side"]]
-    reasons = [ExitReason(int(reason)).name for reason in trades["exit_reason"]]
+    side_names = {side.value: side.name for side in PositionSide}
+    reason_names = {reason.value: reason.name for reason in ExitReason}
+    sides = [side_names[side] for side in trades["side"].tolist()]
+    reasons = [reason_names[reason] for reason in trades["exit_reason"].tolist()]
     columns: dict[str, Any] = {
         "entry_time": iso_times(trades["entry_time_ns"]),
         "exit_time": iso_times(trades["exit_time_ns"]),
@@ -192,10 +200,31 @@ def iso_time(time_ns: int) -> str:
 
 def iso_times(times_ns: NDArray[np.int64]) -> pa.Array:
     """Returns the texts of many times; see iso_time."""
-    if np.any(times_ns % 10**9):
+    seconds = times_ns // 10**9
+    if len(seconds) == 0 or np.any(seconds * 10**9 != times_ns):
         return pa.array([iso_time(int(time_ns)) for time_ns in times_ns], pa.string())
-    texts = np.datetime_as_string((times_ns // 10**9).astype("datetime64[s]"))
-    return pa.array(np.char.add(texts, "Z") if len(texts) else [], pa.string())
+    days, second_of_day = np.divmod(seconds, _DAY_S)
+    first_day = int(days.min())
+    # Years have four digits: int64 nanoseconds end in 2262.
+    dates = np.arange(first_day, int(days.max()) + 1).astype("datetime64[D]").astype("S10")
+    texts = np.empty((len(seconds), len("2023-01-01T22:00:00Z")), dtype=np.uint8)
+    texts[:, :10] = dates.view(np.uint8).reshape(-1, 10)[days - first_day]
+    texts[:, 10:] = _times_of_day()[second_of_day]
+    binary = pa.FixedSizeBinaryArray.from_buffers(
+        pa.binary(texts.shape[1]), len(texts), [None, pa.py_buffer(texts)]
+    )
+    return binary.cast(pa.string())
+
+
+@functools.cache
+def _times_of_day() -> NDArray[np.uint8]:
+    """Returns T00:00:00Z and so on for every second of a day: seconds x 10 characters."""
+    seconds = np.arange(_DAY_S)
+    texts = np.tile(np.frombuffer(b"T00:00:00Z", dtype=np.uint8), (_DAY_S, 1))
+    for column, values in ((1, seconds // 3600), (4, seconds // 60 % 60), (7, seconds % 60)):
+        texts[:, column] += (values // 10).astype(np.uint8)
+        texts[:, column + 1] += (values % 10).astype(np.uint8)
+    return texts
 
 
 def _timestamps(times_ns: NDArray[np.int64]) -> pa.Array:
@@ -223,6 +252,11 @@ def _may_replace(directory: Path) -> bool:
     return not names or ("result.json" in names and names <= set(RESULT_FILES))
 
 
+def _write_file(path: Path, write: _Writer, run: BacktestRun) -> None:
+    write(path, run)
+    _sync(path)
+
+
 def _write_json(path: Path, document: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(document, indent=2, allow_nan=False) + "\n")
 
@@ -233,6 +267,34 @@ def _write_csv(path: Path, table: pa.Table) -> None:
     with path.open("wb") as file:
         file.write((",".join(table.column_names) + "\n").encode())
         pyarrow.csv.write_csv(table, file, write_options=options)
+
+
+def _write_parquet(path: Path, table: pa.Table) -> None:
+    """Writes words by a dictionary and times by their differences.
+
+    A dictionary of numbers is large and never pays: without it, a million bars take 530 ms of
+    processor time and 53 MB in place of 920 ms and 77 MB.
+    """
+    words = [column.name for column in table.schema if pa.types.is_dictionary(column.type)]
+    pq.write_table(
+        table,
+        path,
+        compression="zstd",
+        use_dictionary=words,
+        column_encoding={"time": "DELTA_BINARY_PACKED"},
+    )
+
+
+_WRITERS: Mapping[str, _Writer] = {
+    "equity.csv": lambda path, run: _write_csv(path, equity_table(run)),
+    "features.parquet": lambda path, run: _write_parquet(path, features_table(run)),
+    "bars.parquet": lambda path, run: _write_parquet(path, bars_table(run)),
+    "decisions.parquet": lambda path, run: _write_parquet(path, decisions_table(run)),
+    "trades.csv": lambda path, run: _write_csv(path, trades_table(run)),
+    "result.json": lambda path, run: _write_json(path, result_document(run)),
+    "request.json": lambda path, run: _write_json(path, request_document(run)),
+}
+"""What writes each of RESULT_FILES, the longest work first."""
 
 
 def _sync(path: Path) -> None:

@@ -44,6 +44,11 @@ _COMPACT = r"^(?:19|20|21)\d{6}(?:\d{6})?$"
 _DIGITS = r"^[+-]?\d+(?:\.0*)?$"
 _MAX_OFFSET_COUNT = 2
 _DAYLIGHT_SAVING_MINUTES = 60
+# 64 bits of nanoseconds reach a little further on both sides.
+_FIRST_YEAR, _LAST_YEAR = 1678, 2261
+_OUTSIDE = f"Stamps lie outside the years {_FIRST_YEAR} to {_LAST_YEAR}."
+# Epoch stamps of two units differ a thousandfold; bars side by side, beyond 1973, never do.
+_LEAST_EPOCH, _UNIT_JUMP = 10**8, 500
 _EPOCH_UNITS_NS = ((10**11, 10**9), (10**14, 10**6), (10**17, 10**3), (2**63, 1))
 
 
@@ -122,8 +127,7 @@ def _nanoseconds(column: pa.ChunkedArray, wanted: pa.DataType) -> Times:
     try:
         moments = pc.cast(pc.cast(column, wanted), pa.int64())
     except pa.ArrowInvalid as error:
-        message = f"Stamps lie outside the years 1678 to 2261: {error}."
-        raise _no_time(1, "", message) from error
+        raise _no_time(1, _first_outside(column), _OUTSIDE) from error
     return np.array(moments.to_numpy(), dtype=np.int64)
 
 
@@ -164,26 +168,69 @@ def _from_epoch(text: pa.ChunkedArray) -> pa.ChunkedArray:
     try:
         plain = pc.cast(pc.replace_substring_regex(text, r"\.0*$", ""), pa.int64())
     except pa.ArrowInvalid as error:
-        raise _no_time(1, "", f"Stamps are too large for a time: {error}.") from error
+        message = f"{_OUTSIDE[:-1]}: numbers of so many digits are no epoch stamps."
+        raise _no_time(1, _longest_row(text), message) from error
     values = plain.to_numpy()
+    _refuse_mixed_units(values)
     largest, smallest = int(values.max()), int(values.min())
     unit_ns = next(unit for below, unit in _EPOCH_UNITS_NS if largest < below)
     if smallest * unit_ns < -(2**63) or largest * unit_ns >= 2**63:
-        raise _no_time(1, str(largest), "Stamps lie outside the years 1678 to 2261.")
+        raise _no_time(1, str(smallest), _OUTSIDE)
     return pa.chunked_array([pa.array(values * unit_ns, pa.timestamp("ns", "UTC"))])
+
+
+def _longest_row(text: pa.ChunkedArray) -> str:
+    row = int(np.asarray(pc.utf8_length(text)).argmax())
+    return f"row {row + 1}: {text[row].as_py()[:40]!r}"
+
+
+def _refuse_mixed_units(values: NDArray[np.int64]) -> None:
+    """Refuses a file that goes from seconds to milliseconds, or from any unit to another."""
+    sizes = np.abs(values.astype(np.float64))
+    before, after = sizes[:-1], sizes[1:]
+    large = (before > _LEAST_EPOCH) & (after > _LEAST_EPOCH)
+    jumps = large & (np.maximum(before, after) >= _UNIT_JUMP * np.minimum(before, after))
+    if bool(jumps.any()):
+        row = int(jumps.argmax()) + 1
+        raise _no_time(
+            int(jumps.sum()),
+            f"row {row + 1}: {values[row]} after {values[row - 1]}",
+            "Epoch stamps change their unit within the file, as from seconds to milliseconds: "
+            "write all of them in one.",
+        )
+
+
+def _first_outside(column: pa.ChunkedArray) -> str:
+    """The first stamp that 64 bits of nanoseconds do not hold, as the column writes it."""
+    years = np.asarray(pc.year(column.cast(_as_local(column.type))))
+    row = int(((years < _FIRST_YEAR) | (years > _LAST_YEAR)).argmax())
+    return f"row {row + 1}: {column[row].as_py()}"
+
+
+def _as_local(kind: pa.DataType) -> pa.DataType:
+    return pa.timestamp(kind.unit) if pa.types.is_timestamp(kind) else pa.timestamp("s")
 
 
 def _unreadable_stamps(text: pa.ChunkedArray, iso: pa.ChunkedArray) -> UnusableFileError:
     parsed = pd.to_datetime(pd.Series(iso.to_pylist()), format="ISO8601", errors="coerce", utc=True)
-    bad = parsed.isna().to_numpy()
+    outside = _out_of_range(iso)
+    bad = parsed.isna().to_numpy() | outside
     first = int(bad.argmax())
     example = f"row {first + 1}: {text[first].as_py()[:40]!r}"
-    hint = (
-        "Nothing says whether the day or the month comes first: write YYYY-MM-DD."
-        if re.match(r"\d{1,2}[/-]\d{1,2}[/-]\d{2,4}", text[first].as_py())
-        else "Stamps cannot be read as times: write YYYY-MM-DD HH:MM:SS, or epoch seconds."
-    )
+    if re.match(r"\d{1,2}[/-]\d{1,2}[/-]\d{2,4}", text[first].as_py()):
+        hint = "Nothing says whether the day or the month comes first: write YYYY-MM-DD."
+    elif outside[first]:
+        hint = _OUTSIDE
+    else:
+        hint = "Stamps cannot be read as times: write YYYY-MM-DD HH:MM:SS, or epoch seconds."
     return _no_time(max(int(bad.sum()), 1), example, hint)
+
+
+def _out_of_range(iso: pa.ChunkedArray) -> NDArray[np.bool_]:
+    """Which stamps name a day of a year that 64 bits of nanoseconds do not hold."""
+    found = pc.extract_regex(iso, r"^(?P<year>\d{4,9})-\d{2}-\d{2}")
+    years = pc.fill_null(pc.cast(pc.struct_field(found, "year"), pa.int64()), _FIRST_YEAR)
+    return np.asarray(pc.or_(pc.less(years, _FIRST_YEAR), pc.greater(years, _LAST_YEAR)))
 
 
 def _check_offsets(text: pa.ChunkedArray, iso: pa.ChunkedArray) -> bool:

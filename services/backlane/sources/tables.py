@@ -8,23 +8,33 @@ import csv
 import gzip
 import io
 import re
+import stat
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
 from backlane.errors import FieldViolation, InvalidRequestError, LimitExceededError
 from backlane.market.finding import Finding, FindingCode
 from backlane.sources.columns import ColumnChoice, choose_columns
+from backlane.sources.foreign_files import foreign_kind, promised_kind
 from backlane.sources.unusable import UnusableFileError
 
 MAX_FILE_BYTES = 8 * 2**30
 MAX_TEXT_BYTES = 4 * 2**30
 MAX_BARS = 50_000_000
+# Text of bars packs 3 to 20 times; what packs better is made to fill the memory of its reader.
+MAX_UNPACK_RATIO = 250
+FREE_UNPACK_BYTES = 64 * 2**20
+# No price, volume or stamp is longer; in Parquet a few bytes can say the same long text for ever.
+MAX_VALUE_BYTES = 256
+# Arrow parses block by block and a line must lie in two of them; bars have lines of 100 bytes.
+MAX_LINE_BYTES = 2**20
 _PEEK_BYTES = 64 * 1024
 _CHUNK_BYTES = 4 * 2**20
 _DELIMITERS = (",", ";", "\t", "|")
@@ -53,35 +63,65 @@ def read_raw_bars(path: Path, columns: Mapping[str, str]) -> RawBars:
     """Reads the columns of a bar from a CSV, gzipped CSV or Parquet file.
 
     What the file is, is told from its first bytes, not from its name. Raises InvalidRequestError
-    when there is no such file, LimitExceededError when it is larger than MAX_FILE_BYTES (packed),
-    MAX_TEXT_BYTES (unpacked) or MAX_BARS, and UnusableFileError when it holds no bars.
+    when there is no such plain file, LimitExceededError when it is larger than MAX_FILE_BYTES
+    (packed), MAX_TEXT_BYTES (unpacked) or MAX_BARS, and UnusableFileError when it holds no bars.
     """
-    _check_file(path)
+    packed_bytes = _check_file(path)
+    if packed_bytes == 0:
+        raise UnusableFileError(FindingCode.EMPTY, "The file is empty.")
     try:
         with path.open("rb") as file:
             start = file.read(_PEEK_BYTES)
-        if not start:
-            raise UnusableFileError(FindingCode.EMPTY, "The file is empty.")
-        if start.startswith(b"PAR1"):
-            return _read_parquet(path, columns)
-        if start.startswith(b"\x1f\x8b"):
-            text = _unpack(path)
-            return _read_csv(pa.BufferReader(text), text[:_PEEK_BYTES], columns)
-        with path.open("rb") as file:
-            return _read_csv(file, start, columns)
+        return _read_kind(path, packed_bytes, start, columns)
     except OSError as error:
         raise UnusableFileError(
-            FindingCode.UNREADABLE_FILE, f"The file cannot be read: {error}."
+            FindingCode.UNREADABLE_FILE, f"The file cannot be read: {error.strerror or error}."
         ) from error
+    except UnusableFileError as unusable:
+        raise _against_its_name(path, start, unusable) from unusable
 
 
-def _check_file(path: Path) -> None:
-    if not path.is_file():
-        message = f"There is no file {str(path)!r}."
-        raise InvalidRequestError(
-            message, metadata={"path": str(path)}, violations=(FieldViolation("path", message),)
-        )
-    _check_limit("MAX_FILE_BYTES", path.stat().st_size, MAX_FILE_BYTES)
+def _read_kind(path: Path, packed_bytes: int, start: bytes, columns: Mapping[str, str]) -> RawBars:
+    if start.startswith(b"PAR1"):
+        return _read_parquet(path, columns)
+    if start.startswith(b"\x1f\x8b"):
+        text = _unpack(path, packed_bytes)
+        return _read_csv(pa.BufferReader(text), text[:_PEEK_BYTES], columns)
+    with path.open("rb") as file:
+        return _read_csv(file, start, columns)
+
+
+def _against_its_name(path: Path, start: bytes, unusable: UnusableFileError) -> UnusableFileError:
+    """Says that a file is not what its name promises, where that is why it is no CSV."""
+    kind = promised_kind(path.name, start)
+    told = (FindingCode.MISSING_COLUMN, FindingCode.UNREADABLE_FILE)
+    if kind is None or unusable.finding.code not in told:
+        return unusable
+    return UnusableFileError(
+        FindingCode.UNREADABLE_FILE,
+        f"The name ends in {path.suffix}, but the content is no {kind}, and no CSV with the "
+        "columns of bars either: fetch it again.",
+    )
+
+
+def _check_file(path: Path) -> int:
+    """Returns the size in bytes of what must be a plain file, and not a pipe that never ends."""
+    name = repr(str(path))
+    try:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        problem = f"There is no file {name}."
+    except (OSError, ValueError) as error:
+        problem = f"{name} cannot be opened: {getattr(error, 'strerror', None) or error}."
+    else:
+        if stat.S_ISREG(status.st_mode):
+            _check_limit("MAX_FILE_BYTES", status.st_size, MAX_FILE_BYTES)
+            return status.st_size
+        is_folder = stat.S_ISDIR(status.st_mode)
+        problem = f"{name} is {'a folder: name a file in it' if is_folder else 'no plain file'}."
+    raise InvalidRequestError(
+        problem, metadata={"path": str(path)}, violations=(FieldViolation("path", problem),)
+    )
 
 
 def _check_limit(name: str, value: int, limit: int) -> None:
@@ -92,7 +132,7 @@ def _check_limit(name: str, value: int, limit: int) -> None:
         )
 
 
-def _unpack(path: Path) -> bytes:
+def _unpack(path: Path, packed_bytes: int) -> bytes:
     """Returns the text of a gzip file, whole or not at all."""
     text = bytearray()
     try:
@@ -100,18 +140,29 @@ def _unpack(path: Path) -> bytes:
             while chunk := packed.read(_CHUNK_BYTES):
                 text += chunk
                 _check_limit("MAX_TEXT_BYTES", len(text), MAX_TEXT_BYTES)
+                _check_ratio(packed_bytes, len(text))
     except EOFError as error:
         raise UnusableFileError(
             FindingCode.TRUNCATED_FILE,
-            f"The gzip file breaks off after {len(text)} unpacked bytes: fetch it again.",
+            "The gzip file breaks off before its end: fetch it again.",
         ) from error
     except (gzip.BadGzipFile, zlib.error) as error:
         raise UnusableFileError(
-            FindingCode.UNREADABLE_FILE, f"The gzip file is damaged ({error}): fetch it again."
+            FindingCode.UNREADABLE_FILE,
+            "The gzip file is damaged (its checksum or its blocks are wrong): fetch it again.",
         ) from error
     if not text:
         raise UnusableFileError(FindingCode.EMPTY, "The gzip file holds nothing.")
     return bytes(text)
+
+
+def _check_ratio(packed_bytes: int, unpacked_bytes: int) -> None:
+    if unpacked_bytes > max(FREE_UNPACK_BYTES, MAX_UNPACK_RATIO * packed_bytes):
+        raise UnusableFileError(
+            FindingCode.UNREADABLE_FILE,
+            f"The gzip file unpacks to more than {MAX_UNPACK_RATIO} times its size: no bars pack "
+            "so well, and it was not unpacked to its end.",
+        )
 
 
 # --- CSV ---------------------------------------------------------------------------------------
@@ -130,6 +181,8 @@ class _Layout:
 def _read_csv(
     source: io.BufferedReader | pa.BufferReader, start: bytes, columns: Mapping[str, str]
 ) -> RawBars:
+    if kind := foreign_kind(start):
+        raise UnusableFileError(FindingCode.UNREADABLE_FILE, f"The file is {kind}.")
     layout = _detect_layout(start)
     choice = choose_columns(layout.names, columns)
     try:
@@ -146,9 +199,16 @@ def _read_csv(
 
 
 def _unreadable(error: Exception) -> UnusableFileError:
+    cause = str(error).partition("\n")[0]
+    if isinstance(error, UnicodeDecodeError):
+        cause = f"its byte {error.start + 1} is no text in UTF-8"
+    elif "UTF8" in cause:
+        cause = "it is no text in UTF-8"
+    elif "straddl" in cause:
+        cause = f"it has a line of more than {MAX_LINE_BYTES:,} bytes"
     return UnusableFileError(
         FindingCode.UNREADABLE_FILE,
-        f"The file is neither CSV nor Parquet, or is damaged: {str(error).splitlines()[0]}.",
+        f"The file is neither CSV nor Parquet, or is damaged: {cause}.",
     )
 
 
@@ -176,7 +236,10 @@ def _parse_csv(
     table = pa.csv.read_csv(
         source,
         read_options=pa.csv.ReadOptions(
-            column_names=names, skip_rows=1, encoding=layout.encoding.removesuffix("-sig")
+            column_names=names,
+            skip_rows=1,
+            encoding=layout.encoding.removesuffix("-sig"),
+            block_size=MAX_LINE_BYTES,
         ),
         parse_options=pa.csv.ParseOptions(
             delimiter=layout.delimiter, invalid_row_handler=note_broken_row
@@ -229,13 +292,36 @@ def _read_parquet(path: Path, columns: Mapping[str, str]) -> RawBars:
             _check_limit("MAX_BARS", file.metadata.num_rows, MAX_BARS)
             names = file.schema_arrow.names
             choice = choose_columns(names, columns)
-            table = file.read(columns=[names[at] for at in choice.positions])
+            chosen = [names[at] for at in choice.positions]
+            texts = [name for name in chosen if _is_text(file.schema_arrow.field(name).type)]
+        with pa.parquet.ParquetFile(path, read_dictionary=texts) as file:
+            table = file.read(columns=chosen)
+    except MemoryError:  # Arrow's own is both: that the machine is full is no damage of the file
+        raise
     except (pa.ArrowException, OSError) as error:
         raise UnusableFileError(
-            FindingCode.UNREADABLE_FILE,
-            f"The Parquet file is damaged or cut off: {str(error).splitlines()[0]}.",
+            FindingCode.UNREADABLE_FILE, "The Parquet file is damaged or cut off: fetch it again."
         ) from error
-    return _raw_bars([table.column(names[at]) for at in choice.positions], choice, [])
+    return _raw_bars([_written_out(name, table.column(name)) for name in chosen], choice, [])
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _written_out(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Returns a column of texts as such; in the file each text may stand once for all its rows."""
+    if not pa.types.is_dictionary(column.type) or not _is_text(column.type.value_type):
+        return column
+    for chunk in column.chunks:
+        longest_bytes = pc.max(pc.binary_length(chunk.dictionary)).as_py() or 0
+        if longest_bytes > MAX_VALUE_BYTES:
+            raise UnusableFileError(
+                FindingCode.UNREADABLE_FILE,
+                f"The column {name!r} holds a text of {longest_bytes:,} bytes; no price and no "
+                f"time has more than {MAX_VALUE_BYTES}.",
+            )
+    return column.cast(pa.string())
 
 
 def _raw_bars(

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -80,7 +82,8 @@ def test_duplicates_are_counted_beyond_the_first_and_named_by_row():
         FindingCode.DUPLICATE,
         2,
         "row 3, 2024-01-02T01:00:00Z",
-        "Rows repeat an open time that an earlier row has: keep one row for each time.",
+        "Rows repeat an open time that an earlier row has, with its values: keep one row for "
+        "each time.",
     )
     assert report.finding(FindingCode.DISORDER) is None
 
@@ -145,3 +148,37 @@ def test_findings_stand_in_the_order_of_their_gravity():
     )
 
     assert [found.severity for found in report.findings] == ["refuse", "warn", "info"]
+
+
+@pytest.mark.parametrize(
+    ("symbol", "price", "says"),
+    [
+        ("GBPUSD", 127801.0, "If 127801 means 1.27801, read the file with --price-scale 100000"),
+        ("GBPUSD", 127800.99999999999, "If 127801 means 1.27801"),
+        ("USDJPY", 151234.0, "If 151234 means 151.234, read the file with --price-scale 1000"),
+        ("NIKKEI225", 39_000.0, "if it means 39000, nothing is wrong"),
+    ],
+)
+def test_whole_prices_of_many_digits_warn_of_points(symbol, price, says):
+    prices = dict.fromkeys(("open", "high", "low", "close"), np.full(len(HOURS), price))
+    report = check_bars(replace(bars_at(HOURS, **prices), symbol=symbol))
+
+    assert codes(report) == [FindingCode.PRICES_IN_POINTS]
+    assert says in report.findings[0].message
+    assert not report.is_refused
+
+
+@pytest.mark.parametrize("price", [9999.0, 127801.5, 1.27801])
+def test_smaller_prices_and_prices_with_decimals_do_not(price):
+    prices = dict.fromkeys(("open", "high", "low", "close"), np.full(len(HOURS), price))
+    assert codes(check_bars(bars_at(HOURS, **prices))) == []
+
+
+def test_duplicates_with_other_values_are_counted():
+    times = [HOURS[0], HOURS[1], HOURS[1], HOURS[1], HOURS[2], HOURS[3]]
+    report = check_bars(bars_at(times, close=[10.5, 10.5, 10.5, 10.6, 10.5, 10.5]))
+
+    duplicate = report.finding(FindingCode.DUPLICATE)
+    assert duplicate is not None
+    assert duplicate.count == 2
+    assert "1 of them with other values" in duplicate.message

@@ -1,7 +1,9 @@
 import json
 import os
+import stat
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
@@ -250,3 +252,26 @@ def test_datasets_are_listed_by_symbol_and_then_by_length(catalog):
 def test_a_symbol_cannot_leave_the_catalog(catalog):
     with pytest.raises(InvalidRequestError):
         catalog.load("../../etc", HOUR)
+
+
+def test_a_machine_without_memory_is_no_damage_of_a_dataset(catalog, monkeypatch):
+    catalog.import_bars(bars_at(HOURS), "a test")
+
+    def no_memory(*_arguments, **_options):
+        raise pa.ArrowMemoryError("malloc of size 64 failed")
+
+    # What Arrow raises where there is no memory, which a test cannot bring about elsewise.
+    monkeypatch.setattr(pyarrow.parquet, "ParquetFile", no_memory)
+    with pytest.raises(MemoryError):
+        catalog.load("TEST", HOUR)
+    with pytest.raises(MemoryError):
+        catalog.list()
+
+
+def test_a_dataset_that_cannot_be_opened_is_not_called_damaged(catalog):
+    path = catalog.import_bars(bars_at(HOURS), "a test").path
+    path.unlink()
+    # A socket: it is there, and nobody can open it as a file, not even root.
+    os.mknod(path, stat.S_IFSOCK | 0o600)
+    with pytest.raises(StoreUnavailableError, match="cannot be read: No such device"):
+        catalog.load("TEST", HOUR)

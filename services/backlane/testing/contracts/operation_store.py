@@ -50,7 +50,7 @@ from backlane.testing.operations import (
     states,
 )
 
-OpenStore = Callable[[], AbstractAsyncContextManager[OperationStore]]
+OpenStore = Callable[..., AbstractAsyncContextManager[OperationStore]]
 
 
 @pytest.mark.asyncio
@@ -183,6 +183,8 @@ class OperationStoreContract:
             first = await running(store, max_attempts=2)
             clock.advance(15)
             await store.expire_lapsed()
+            assert await store.claim(claim(2, "worker-2")) is None
+            clock.advance(0.2)
             second = await store.claim(claim(2, "worker-2"))
             assert second is not None
             assert (second.name, second.epoch, second.attempt) == (first.name, 2, 2)
@@ -212,7 +214,7 @@ class OperationStoreContract:
         nan = MetricPoint("loss", 0, math.nan)
         async with open_store() as store:
             held = await running(store)
-            batch = TelemetryBatch(1, (*points, nan), (b"\x08\x01", b"\x08\x02"), ("hello",))
+            batch = TelemetryBatch(1, (*points, nan), (b"\x08\x01", b"\x08\x02"), notes=("hello",))
             grown = await store.append(held.name, held.epoch, batch)
             assert grown.metric_index == 6
             live = await log(store, after=2)
@@ -313,11 +315,11 @@ class OperationStoreContract:
         async with open_store() as store:
             held = await running(store)
             assert (await store.request_cancel(held.name, "why")).state is State.CANCELLING
-            (told,) = store.held_by("worker-1")
+            (told,) = await store.held_by("worker-1")
             assert (told.state, told.cancel_reason) == (State.CANCELLING, "why")
             ended = await store.complete(held.name, held.epoch, Stopped())
             assert ended.state is State.CANCELLED
-            assert store.held_by("worker-1") == ()
+            assert await store.held_by("worker-1") == ()
             moves = states(await log(store))
         assert moves == [
             (None, State.QUEUED, "CREATED"),
