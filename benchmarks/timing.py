@@ -12,7 +12,8 @@ ROUNDS = 5
 class Row:
     """One line of the table: nanoseconds for one `unit`.
 
-    `ratio` is our time over the peer's in the same run.
+    `ratio` is our time over the peer's in the same run. Processor time, peak memory and the number
+    of rounds behind the median are 0 where they are not measured.
     """
 
     name: str
@@ -20,6 +21,9 @@ class Row:
     peer: str = ""
     ratio: float = 0.0
     unit: str = "bar"
+    cpu_ns: float = 0.0
+    peak_bytes: int = 0
+    rounds: int = 0
 
 
 def paired_medians(

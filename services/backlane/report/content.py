@@ -275,6 +275,9 @@ def identity(result: "ResultFrames") -> dict[str, list[Fact]]:
     groups = {
         "Digests": facts,
         "Versions": [Fact(short(key), short(text)) for key, text in document.versions.items()],
+        "Seconds of each phase": [
+            Fact(short(phase), f"{seconds:.3f}") for phase, seconds in document.timings.items()
+        ],
         "Also in result.json": [
             Fact(short(key), short(_value_text(key, value)))
             for key, value in (document.model_extra or {}).items()

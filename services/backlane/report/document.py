@@ -51,6 +51,7 @@ class ResultDocument(_Record):
     final_cash: float
     config: dict[str, Any]
     versions: dict[str, str]
+    timings: dict[str, float] = {}
 
     @classmethod
     def parse(cls, content: Mapping[str, Any], *, source: str) -> Self:

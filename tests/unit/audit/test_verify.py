@@ -76,6 +76,55 @@ def test_another_version_without_effect_is_the_same():
     assert compared.first_difference.detail == "numpy 1 -> 2"
 
 
+def by_engine(digest: str, **more):
+    """A recorded run whose versions name this engine; "" for a result that names none."""
+    run = recorded(**more)
+    run.document["versions"].pop("engine", None)
+    run.document["versions"] |= {"engine": digest} if digest else {}
+    return run
+
+
+def test_another_engine_is_said_and_is_no_difference_where_it_gives_the_same():
+    compared = compare_results(by_engine("sha256:old"), by_engine("sha256:new"))
+    assert compared.is_same
+    assert compared.first_difference is None
+    statement = "Engine differs: result was made by sha256:old, this is sha256:new."
+    assert compared.engine.statement == statement
+    assert compared.to_document()["engine"] == {
+        "is_same": False,
+        "recorded": "sha256:old",
+        "again": "sha256:new",
+        "statement": statement,
+    }
+
+
+def test_another_engine_is_said_where_the_result_differs():
+    compared = compare_results(by_engine("sha256:old", seed=23), by_engine("sha256:new"))
+    assert not compared.is_same
+    assert compared.first_difference.part == "scores"
+    assert compared.engine.is_same is False
+
+
+def test_the_same_engine_is_said():
+    compared = compare_results(by_engine("sha256:e", seed=23), by_engine("sha256:e"))
+    assert not compared.is_same
+    assert compared.engine.is_same is True
+    assert compared.engine.statement == "The engine is the same: sha256:e."
+
+
+def test_a_result_that_names_no_engine_is_said_to():
+    compared = compare_results(by_engine(""), by_engine("sha256:new"))
+    assert compared.is_same
+    assert compared.engine.is_same is None
+    assert compared.engine.statement == "The result does not say which engine made it."
+
+
+def test_what_one_side_alone_lists_is_no_other_version():
+    before = recorded()
+    before.document["versions"]["torch"] = "2.9"  # of the service that predicted
+    assert compare_results(before, recorded()).first_difference is None
+
+
 @pytest.mark.parametrize(
     ("table", "column", "part"),
     [
