@@ -2,8 +2,8 @@
 
 The folders are the stages that bars flow through, each reading only the ones before it:
 
-market -> indicators -> fuzzy -> features -> inference -> decisions -> execution -> portfolio
--> risk -> cycle -> metrics -> backtest -> audit
+market -> panel -> indicators -> fuzzy -> features -> inference -> signals -> decisions
+-> execution -> portfolio -> risk -> cycle -> metrics -> backtest -> audit
 
 Beside them stands `operations`, the state machine of long-running operations. At the edge:
 `sources` reads files, `wire` speaks protobuf, `rpc` serves, `client` is the SDK, `cli` the command

@@ -47,3 +47,7 @@ class ManualClock:
         """Moves both readings forward by so many seconds (>= 0)."""
         self._now_ns += round(seconds * 1e9)
         self._monotonic_s += seconds
+
+    def jump(self, seconds: float) -> None:
+        """Moves the wall clock alone, as a correction of the system's time does."""
+        self._now_ns += round(seconds * 1e9)

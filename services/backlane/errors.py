@@ -27,10 +27,12 @@ class BacklaneError(Exception):
 
     `message` is for people; `metadata` repeats each value that the message names, as text;
     `violations` lists the fields at fault, when a request is; `retry_delay_s` is set when trying
-    again after so many seconds makes sense.
+    again after so many seconds makes sense. An error that is always about the same field names it
+    in `field`, and needs no violations of its own.
     """
 
     reason: ClassVar[str] = "INTERNAL_ERROR"
+    field: ClassVar[str] = ""
 
     def __init__(
         self,
@@ -43,7 +45,8 @@ class BacklaneError(Exception):
         super().__init__(message)
         self.message = message
         self.metadata = dict(metadata or {})
-        self.violations = violations
+        of_class = (FieldViolation(self.field, message),) if self.field else ()
+        self.violations = violations or of_class
         self.retry_delay_s = retry_delay_s
 
 
@@ -66,12 +69,14 @@ class InvalidPageTokenError(BacklaneError):
     """A page token is damaged, or comes from another query."""
 
     reason = "PAGE_TOKEN_INVALID"
+    field = "page_token"
 
 
 class InvalidResumeTokenError(BacklaneError):
     """A resume token is damaged, or comes from a watch of something else."""
 
     reason = "RESUME_TOKEN_INVALID"
+    field = "resume_token"
 
 
 class TensorMismatchError(BacklaneError):
@@ -156,6 +161,30 @@ class BatchOutOfOrderError(BacklaneError):
     """A batch of telemetry came before its predecessor."""
 
     reason = "BATCH_OUT_OF_ORDER"
+
+
+class NothingToResumeError(BacklaneError):
+    """The operation left no checkpoint, or has not failed: there is nothing to go on from."""
+
+    reason = "NOTHING_TO_RESUME"
+
+
+class CheckpointOutOfOrderError(BacklaneError):
+    """A checkpoint does not follow the last one that was committed."""
+
+    reason = "CHECKPOINT_OUT_OF_ORDER"
+
+
+class CheckpointCorruptError(BacklaneError):
+    """A checkpoint is missing or damaged: its bytes are not those that were committed."""
+
+    reason = "CHECKPOINT_CORRUPT"
+
+
+class CheckpointForeignError(BacklaneError):
+    """A checkpoint was written by another kind of run, another version, or for another spec."""
+
+    reason = "CHECKPOINT_FOREIGN"
 
 
 class ResumeTokenForeignError(BacklaneError):
@@ -263,6 +292,30 @@ class LimitExceededError(BacklaneError):
     reason = "LIMIT_EXCEEDED"
 
 
+class QueueFullError(BacklaneError):
+    """Too many operations are on their way: of this client, or in all."""
+
+    reason = "QUEUE_FULL"
+
+
+class WatchLimitError(BacklaneError):
+    """Too many watches are open: of this client, or in all."""
+
+    reason = "WATCH_LIMIT"
+
+
+class RateLimitError(BacklaneError):
+    """A client asks faster than it may."""
+
+    reason = "RATE_LIMIT"
+
+
+class StoreFullError(BacklaneError):
+    """The disk has no room left for another operation or event."""
+
+    reason = "STORE_FULL"
+
+
 class SlowConsumerError(BacklaneError):
     """A reader of a stream stalled for too long; go on from the last resume token."""
 
@@ -308,6 +361,24 @@ class WorkerLostError(BacklaneError):
     reason = "WORKER_LOST"
 
 
+class QueueTimeoutError(BacklaneError):
+    """No worker took the operation in the time that it was allowed to wait."""
+
+    reason = "QUEUE_TIMEOUT"
+
+
+class AttemptTimeoutError(BacklaneError):
+    """An attempt took longer than it was allowed to."""
+
+    reason = "ATTEMPT_TIMEOUT"
+
+
+class NondeterministicReplayError(BacklaneError):
+    """An attempt that went over the same bars again got something else."""
+
+    reason = "NONDETERMINISTIC_REPLAY"
+
+
 class RunStalledError(BacklaneError):
     """The run made no progress for too long and was ended."""
 
@@ -318,6 +389,12 @@ class OutOfMemoryError(BacklaneError):
     """The run needed more memory than it may have."""
 
     reason = "OUT_OF_MEMORY"
+
+
+class ForkRefusedError(BacklaneError):
+    """Something in a run wanted to fork its process, which would hang or break it."""
+
+    reason = "FORK_REFUSED"
 
 
 class InternalError(BacklaneError):

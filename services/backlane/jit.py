@@ -20,6 +20,7 @@ _COMPILED_STAGES = (
     "indicators",
     "fuzzy",
     "features",
+    "signals",
     "decisions",
     "execution",
     "portfolio",

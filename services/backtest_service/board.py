@@ -17,9 +17,10 @@ from typing import BinaryIO, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from backlane.backtest.observer import PHASES as RUN_PHASES
 from backlane.cycle.loop import SLOT_COUNT, Slot
 
-PHASES = ("", "load", "features", "inference", "simulation", "metrics", "result")
+PHASES = ("", *RUN_PHASES)
 """What a run goes through, in this order; the first stands for "not begun"."""
 SIMULATION = PHASES.index("simulation")
 

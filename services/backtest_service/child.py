@@ -4,24 +4,38 @@ It is started with the file descriptors of a socket and a board, imports what it
 and then waits for runs. Whatever happens to it happens to nobody else.
 """
 
+import os
 import resource
 import socket
 import sys
 import uuid
+from dataclasses import fields
+from pathlib import Path
 
 import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from backlane import failpoints
+from backlane.backtest.checkpoint import Binding
+from backlane.backtest.checkpoint import Checkpoint as RunCheckpoint
 from backlane.backtest.engine import run_backtest
-from backlane.backtest.observer import raise_if_cancelled
+from backlane.backtest.observer import PhaseTimer, RunObserver, raise_if_cancelled
 from backlane.backtest.request import BacktestRequest
+from backlane.backtest.result import BacktestRun
 from backlane.backtest.summarize import summarize_run
 from backlane.backtest.summary import ResultSummary
 from backlane.backtest.window import cut_window
-from backlane.client.models import ModelsClient
+from backlane.client.models import ModelsClient, RemotePredictor
+from backlane.clock import SystemClock
 from backlane.cycle.loop import warm_up
-from backlane.errors import BacklaneError, CancelledRunError, InternalError, OutOfMemoryError
+from backlane.errors import (
+    BacklaneError,
+    CancelledRunError,
+    CheckpointForeignError,
+    InternalError,
+    OutOfMemoryError,
+)
 from backlane.execution.order import ExitReason
 from backlane.inference.model_info import ModelInfo
 from backlane.market.bars import BarSeries
@@ -31,15 +45,19 @@ from backlane.portfolio.position import PositionSide
 from backlane.portfolio.records import TradeRecord
 from backlane.rpc.log import configure_logging
 from backlane.sources.catalog import Catalog
+from backlane.sources.checkpoints import CheckpointFiles
+from backlane.sources.engine_source import engine_digest
 from backlane.sources.results import write_result
 from backlane.wire.backtest import result_to_payload
 from backlane.wire.portfolio import trade_to_bytes
 from backtest_service.board import Board
-from backtest_service.link import Link, die_with_parent
+from backtest_service.checkpoint_writer import CheckpointWriter, read_newest
+from backtest_service.link import Link, die_with_parent, refuse_forks, show_as
 from backtest_service.messages import (
     TRADES_PER_MESSAGE_MAX,
     EquityReached,
     FromWorker,
+    NoteWritten,
     RunFailed,
     RunStopped,
     RunSucceeded,
@@ -50,6 +68,14 @@ from backtest_service.messages import (
 )
 from backtest_service.run_directory import list_files
 from backtest_service.versions import read_versions
+from backtest_service.warm import WarmBars, WarmModels
+
+WARM_SHARE = 8
+"""Kept bars take at most one such part of the memory that a worker may have."""
+IDLE, BUSY = "backlane-idle", "backlane-run"
+"""What a worker process is called while it waits, and while it runs."""
+
+_TRADE_FIELDS = tuple(each.name for each in fields(TradeRecord))
 
 _log = structlog.get_logger(__name__)
 
@@ -78,7 +104,7 @@ class BoardObserver:
         reached = EquityReached(bar_index, time_ns, equity)
         # One more than the registry keeps: that one makes it say that the rest is in the result.
         room = TRADES_PER_OPERATION_MAX + 1 - self._sent_count
-        kept = [trade_to_bytes(_record(trade)) for trade in trades[: max(0, room)]]
+        kept = [trade_to_bytes(trade) for trade in _records(trades[: max(0, room)])]
         self._sent_count += len(kept)
         while len(kept) > TRADES_PER_MESSAGE_MAX:
             self._link.send(SliceSimulated(tuple(kept[:TRADES_PER_MESSAGE_MAX])))
@@ -86,24 +112,15 @@ class BoardObserver:
         self._link.send(SliceSimulated(tuple(kept), reached))
 
 
-def _record(trade: np.void) -> TradeRecord:
-    return TradeRecord(
-        number=int(trade["number"]),
-        entry_time_ns=int(trade["entry_time_ns"]),
-        exit_time_ns=int(trade["exit_time_ns"]),
-        side=PositionSide(int(trade["side"])),
-        quantity=float(trade["quantity"]),
-        entry_price=float(trade["entry_price"]),
-        exit_price=float(trade["exit_price"]),
-        gross_pnl=float(trade["gross_pnl"]),
-        net_pnl=float(trade["net_pnl"]),
-        commission=float(trade["commission"]),
-        slippage=float(trade["slippage"]),
-        exit_reason=ExitReason(int(trade["exit_reason"])),
-        mae=float(trade["mae"]),
-        mfe=float(trade["mfe"]),
-        financing=float(trade["financing"]),
-    )
+def _records(trades: NDArray[np.void]) -> list[TradeRecord]:
+    """Returns plain records; by the columns, which is ten times as fast as by the elements."""
+    records = []
+    for row in trades[list(_TRADE_FIELDS)].tolist():
+        values = dict(zip(_TRADE_FIELDS, row, strict=True))
+        values["side"] = PositionSide(values["side"])
+        values["exit_reason"] = ExitReason(values["exit_reason"])
+        records.append(TradeRecord(**values))
+    return records
 
 
 class Runner:
@@ -113,8 +130,10 @@ class Runner:
         self._setup = setup
         self._board = board
         self._link = link
-        self._models = ModelsClient(setup.models_address)
-        self._catalog = Catalog(setup.home)
+        self._models = WarmModels(ModelsClient(setup.models_address))
+        bytes_max = setup.memory_bytes_max // WARM_SHARE
+        self._bars = WarmBars(Catalog(setup.home), bytes_max)
+        self._checkpoints = CheckpointFiles(setup.home)
 
     def run(self, command: StartRun) -> FromWorker:
         """Runs a request and returns how it ended; no run ends the process."""
@@ -133,30 +152,66 @@ class Runner:
         return RunSucceeded(result_to_payload(summary))
 
     def _execute(self, command: StartRun) -> ResultSummary:
-        request, observer = command.request, BoardObserver(self._board, self._link)
+        request = command.request
+        observer = PhaseTimer(SystemClock(), BoardObserver(self._board, self._link))
         observer.entered("load", 0)
-        predictor = self._models.predictor(request.model.resource_name, request.model_digest)
+        predictor = self._models.get(request.model.resource_name, request.model_digest)
         bars = self._load_bars(request, predictor.info)
-        run = run_backtest(
-            request,
-            predictor,
-            bars,
-            dataset_digests=request.dataset_digests,
-            observer=observer,
-            slot=self._board.slot,
-            versions=read_versions(predictor.info.runtime),
+        binding = Binding(
+            command.spec_sha256.hex(),
+            predictor.info.digest,
+            request.dataset_digests,
+            read_versions(predictor.info.runtime),
         )
+        resume = read_newest(self._checkpoints, command, binding, self._note)
+        try:
+            run = self._simulate(command, predictor, bars, binding, resume, observer)
+        except CheckpointForeignError as error:
+            self._note(f"{error.message} Going on from the start.")
+            run = self._simulate(command, predictor, bars, binding, None, observer)
         observer.entered("result", len(run.bars))
-        write_result(run, command.directory)
+        write_result(run.timed(observer.timings), command.directory)
         observer.advanced(len(run.bars))
-        return summarize_run(run, list_files(command.directory))
+        files = list_files(command.directory)
+        observer.stop()
+        return summarize_run(run.timed(observer.timings), files)
+
+    def _simulate(
+        self,
+        command: StartRun,
+        predictor: RemotePredictor,
+        bars: dict[str, BarSeries],
+        binding: Binding,
+        resume: RunCheckpoint | None,
+        observer: RunObserver,
+    ) -> BacktestRun:
+        policy, clock = self._setup.checkpoint_policy, SystemClock()
+        writer = CheckpointWriter(
+            self._checkpoints, self._link, command, binding, policy, clock, resume
+        )
+        try:
+            return run_backtest(
+                command.request,
+                predictor,
+                bars,
+                dataset_digests=command.request.dataset_digests,
+                observer=observer,
+                slot=self._board.slot,
+                versions=binding.versions,
+                resume=resume,
+                checkpoints=writer,
+            )
+        finally:
+            writer.close()
+
+    def _note(self, text: str) -> None:
+        _log.info("note", text=text)
+        self._link.send(NoteWritten(text))
 
     def _load_bars(self, request: BacktestRequest, info: ModelInfo) -> dict[str, BarSeries]:
         bars = {
-            label: self._catalog.load(
-                request.symbol,
-                Timeframe.parse(label),
-                expected_digest=request.dataset_digests[label],
+            label: self._bars.get(
+                request.symbol, Timeframe.parse(label), request.dataset_digests[label]
             )
             for label in info.strategy.timeframes
         }
@@ -193,6 +248,11 @@ def _limit_memory(bytes_max: int) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
+def _arm_failpoints() -> None:
+    hits = os.environ.get("BACKLANE_FAILPOINT_HITS")
+    failpoints.arm(os.environ.get("BACKLANE_FAILPOINTS", ""), Path(hits) if hits else None)
+
+
 def main(link_fd: int, board_fd: int, parent_pid: int) -> None:
     """Serves runs until the supervisor is gone."""
     die_with_parent(parent_pid)
@@ -201,12 +261,19 @@ def main(link_fd: int, board_fd: int, parent_pid: int) -> None:
     if not isinstance(setup, WorkerSetup):
         raise TypeError(f"the first message is a {type(setup).__name__}")
     configure_logging(setup.log_level, setup.log_format)
+    _arm_failpoints()
+    refuse_forks()
     _limit_memory(setup.memory_bytes_max)
     warm_up()
+    engine_digest()  # of the sources as they were when they were imported
     runner = Runner(setup, Board.attach(board_fd), link)
+    show_as(IDLE)
     link.send(WorkerReady())
     while isinstance(command := link.receive(), StartRun):
-        link.send(runner.run(command))
+        show_as(BUSY)
+        ended = runner.run(command)
+        show_as(IDLE)
+        link.send(ended)
 
 
 if __name__ == "__main__":

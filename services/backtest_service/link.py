@@ -9,9 +9,10 @@ import sys
 import threading
 from collections.abc import Callable
 
+from backlane.errors import ForkRefusedError
 from backtest_service.messages import LENGTH_BYTES, content_length, pack, unpack
 
-_PR_SET_PDEATHSIG = 1
+_PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
 LOST_PARENT = 3
 """Exit code of a worker whose supervisor is gone."""
 
@@ -27,20 +28,47 @@ def die_with_parent(parent_pid: int) -> None:
         os._exit(LOST_PARENT)
 
 
+def refuse_forks() -> None:
+    """Has every os.fork of this process, now and later, raise ForkRefusedError.
+
+    A fork of a process with threads of gRPC and a compiled loop copies their locks as they are: the
+    child hangs, or answers on its parent's connections. Starting a program is no fork of this kind.
+    """
+
+    def look(event: str, _arguments: object) -> None:
+        if event in {"os.fork", "os.forkpty"}:
+            raise ForkRefusedError(
+                "Something in the run wanted to fork its worker process, which would hang or break "
+                "it. Start processes by spawn.",
+                metadata={"event": event},
+            )
+
+    sys.addaudithook(look)
+
+
+def show_as(name: str) -> None:
+    """Names this process, at most 15 characters, for whoever looks at a list of them (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_NAME, name.encode(), 0, 0, 0)
+
+
 class Link:
-    """Sends from the main thread; a thread of its own receives, and sees the other end go."""
+    """Sends from any thread; a thread of its own receives, and sees the other end go."""
 
     def __init__(
         self, connection: socket.socket, on_lost: Callable[[int], None] = os._exit
     ) -> None:
         self._connection = connection
         self._on_lost = on_lost
+        self._sending = threading.Lock()
         self._received: queue.Queue[object] = queue.Queue(maxsize=1)
         threading.Thread(target=self._receive_all, name="link", daemon=True).start()
 
     def send(self, message: object) -> None:
         """Sends a message; waits while the supervisor is behind with reading."""
-        self._connection.sendall(pack(message))
+        packed = pack(message)
+        with self._sending:
+            self._connection.sendall(packed)
 
     def receive(self) -> object:
         """Waits for the next message."""

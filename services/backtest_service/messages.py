@@ -9,8 +9,9 @@ import struct
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from backlane.backtest.checkpoint_policy import CheckpointPolicy
 from backlane.backtest.request import BacktestRequest
-from backlane.operations.operation import Payload
+from backlane.operations.operation import Checkpoint, Payload
 
 FRAME_BYTES_MAX = 16 * 1024 * 1024
 """Size of one message; the largest hold TRADES_PER_MESSAGE_MAX trades."""
@@ -27,16 +28,25 @@ class WorkerSetup:
     home: Path
     models_address: str
     memory_bytes_max: int
+    checkpoint_policy: CheckpointPolicy
     log_level: str
     log_format: str
 
 
 @dataclass(frozen=True, slots=True)
 class StartRun:
-    """Asks a worker to run a request and to leave the result in `directory`."""
+    """Asks a worker to run a request and to leave the result in `directory`.
 
+    `checkpoints` are those to go on from, newest first; `spec_sha256` is what they are bound to.
+    The next one that is written has `checkpoint_number`.
+    """
+
+    operation: str
     request: BacktestRequest
     directory: Path
+    spec_sha256: bytes
+    checkpoints: tuple[Checkpoint, ...] = ()
+    checkpoint_number: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +72,20 @@ class SliceSimulated:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckpointWritten:
+    """A checkpoint is on disk, and is to be committed."""
+
+    checkpoint: Checkpoint
+
+
+@dataclass(frozen=True, slots=True)
+class NoteWritten:
+    """A line for people."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class RunSucceeded:
     """The result is in its directory; `result` is what the operation will carry."""
 
@@ -82,7 +106,15 @@ class RunStopped:
     """The run saw that it was to stop."""
 
 
-FromWorker = WorkerReady | SliceSimulated | RunSucceeded | RunFailed | RunStopped
+FromWorker = (
+    WorkerReady
+    | SliceSimulated
+    | CheckpointWritten
+    | NoteWritten
+    | RunSucceeded
+    | RunFailed
+    | RunStopped
+)
 
 
 def pack(message: object) -> bytes:

@@ -22,6 +22,7 @@ from backlane.errors import (
 )
 from backlane.operations.commands import TelemetryBatch
 from backlane.operations.events import MetricPoint
+from backlane.operations.limits import NOTE_CHARACTERS_MAX, NOTES_PER_BATCH_MAX
 from backlane.operations.operation import Progress
 from backtest_service.lease_keeper import HeldLease
 
@@ -74,6 +75,8 @@ class Outbox:
         self._clock = clock
         self._trades: list[bytes] = []
         self._points: list[MetricPoint] = []
+        self._notes: list[str] = []
+        self._first_trade = 1
         self._progress: Progress | None = None
         self._batch_number = 0
         self._news = asyncio.Event()
@@ -87,6 +90,12 @@ class Outbox:
             await self._room.wait()
         self._trades += trades
         self._points += points
+        self._news.set()
+
+    def note(self, text: str) -> None:
+        """Takes a line for people."""
+        if len(self._notes) < NOTES_PER_BATCH_MAX:
+            self._notes.append(text[:NOTE_CHARACTERS_MAX])
         self._news.set()
 
     def report(self, progress: Progress) -> None:
@@ -108,7 +117,9 @@ class Outbox:
             await self._send_next()
 
     def _has_news(self) -> bool:
-        return bool(self._under_way or self._trades or self._points or self._progress)
+        return bool(
+            self._under_way or self._trades or self._points or self._notes or self._progress
+        )
 
     async def _send_next(self) -> None:
         self._news.clear()
@@ -127,13 +138,21 @@ class Outbox:
     def _next_batch(self) -> TelemetryBatch | None:
         trades, points = self._trades[:TRADES_PER_BATCH], self._points[:POINTS_PER_BATCH]
         progress, self._progress = self._progress, None
-        if not (trades or points or progress):
+        notes, self._notes = tuple(self._notes), []
+        if not (trades or points or notes or progress):
             return None
         del self._trades[: len(trades)]
         del self._points[: len(points)]
         self._room.set()
-        number = self._batch_number + 1 if trades or points else 0
-        return TelemetryBatch(number, points=tuple(points), trades=tuple(trades), progress=progress)
+        first_trade, self._first_trade = self._first_trade, self._first_trade + len(trades)
+        return TelemetryBatch(
+            self._batch_number + 1 if trades or points or notes else 0,
+            points=tuple(points),
+            trades=tuple(trades),
+            first_trade=first_trade,
+            notes=notes,
+            progress=progress,
+        )
 
     async def _append(self, batch: TelemetryBatch) -> int:
         return await self._client.append(self._lease.operation, self._lease.epoch, batch)

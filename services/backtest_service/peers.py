@@ -22,9 +22,10 @@ class Peers:
 
     async def check(self) -> None:
         """Raises ServiceUnavailableError, naming the first of them that is not SERVING."""
-        await asyncio.gather(*(self._check(name) for name in self._channels))
+        await asyncio.gather(*(self.check_one(name) for name in self._channels))
 
-    async def _check(self, name: str) -> None:
+    async def check_one(self, name: str) -> None:
+        """Raises ServiceUnavailableError unless this one of them is SERVING."""
         peer = f"{name} at {self._addresses[name]}"
         stub = health_pb2_grpc.HealthStub(self._channels[name])
         try:

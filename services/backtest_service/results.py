@@ -23,7 +23,7 @@ from backlane.portfolio.records import EquityPoint, TradeRecord
 from backlane.sources.results import RESULT_FILES
 from backlane.wire.backtest import result_from_payload
 from backlane.wire.violations import Violations
-from backtest_service.run_directory import directory_of
+from backtest_service.run_directory import attempt_directory, directory_of
 
 PAGE_SIZE_DEFAULT = 1_000
 PAGE_SIZE_MAX = 10_000
@@ -113,6 +113,7 @@ class Results:
             yield page
 
     async def _succeeded(self, name: str) -> Operation:
+        directory_of(self._results_dir, name)  # refuses what is no name, by the field of our API
         operation = await self._operations.get(name)
         metadata = {"operation": name, "state": operation.state.value}
         if not operation.state.is_terminal:
@@ -136,8 +137,7 @@ class Results:
                 f"{file!r} is no file of a result: ask for one of {', '.join(RESULT_FILES)}.",
                 metadata={"result": operation, "file": file},
             )
-        path = directory_of(self._results_dir, operation) / file
-        await self._succeeded(operation)
+        path = attempt_directory(self._results_dir, await self._succeeded(operation)) / file
         if not await asyncio.to_thread(path.is_file):
             raise ResultNotFoundError(
                 f"{file} of {operation} is no longer kept here; its summary is. Run it again.",

@@ -8,9 +8,11 @@ from typing import Any
 
 from backlane.api.backtest.v1 import backtest_service_pb2 as pb
 from backlane.api.backtest.v1 import backtest_service_pb2_grpc as pb_grpc
+from backlane.rpc.callers import caller
 from backlane.wire.backtest import request_from_spec, result_to_proto, spec_from_request
 from backlane.wire.operations import operation_to_proto
 from backlane.wire.portfolio import equity_point_to_proto, trade_to_proto
+from backlane.wire.run_options import run_options_from_proto
 from backtest_service.results import Results
 from backtest_service.submission import Submission
 from backtest_service.validation import RequestValidator
@@ -27,12 +29,23 @@ class BacktestServicer(pb_grpc.BacktestServiceServicer):
         self._results = results
 
     async def RunBacktest(
-        self, request: pb.RunBacktestRequest, _context: Any
+        self, request: pb.RunBacktestRequest, context: Any
     ) -> pb.RunBacktestResponse:
         """Opens the operation of a run."""
-        asked = request_from_spec(request.spec)
-        operation = await self._submission.submit(request.request_id, asked, request.labels)
+        asked, options = request_from_spec(request.spec), run_options_from_proto(request.options)
+        operation = await self._submission.submit(
+            request.request_id, asked, request.labels, options, caller(context)
+        )
         return pb.RunBacktestResponse(operation=operation_to_proto(operation))
+
+    async def ResumeBacktest(
+        self, request: pb.ResumeBacktestRequest, context: Any
+    ) -> pb.ResumeBacktestResponse:
+        """Opens the operation that goes on where another one stopped."""
+        operation = await self._submission.resume(
+            request.request_id, request.operation, caller(context)
+        )
+        return pb.ResumeBacktestResponse(operation=operation_to_proto(operation))
 
     async def ValidateBacktest(
         self, request: pb.ValidateBacktestRequest, _context: Any

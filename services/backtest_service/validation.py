@@ -9,11 +9,12 @@ from backlane.backtest.request import BacktestRequest, DecisionChoice, ModelChoi
 from backlane.backtest.rules import decision_rules
 from backlane.backtest.switches import SWITCH_NAMES
 from backlane.backtest.window import base_timeframe, cut_window
-from backlane.errors import DatasetChangedError, ModelDigestMismatchError
+from backlane.errors import DatasetChangedError, InvalidRequestError, ModelDigestMismatchError
 from backlane.inference.model_info import ModelInfo
 from backlane.market.bars import BarSeries
 from backlane.market.timeframe import Timeframe
 from backlane.sources.catalog import Catalog, Dataset
+from backlane.wire.backtest import as_spec_error
 
 SERIES_KEPT_MAX = 4
 """Base series kept in memory, as a sweep asks about the same bars again and again."""
@@ -71,8 +72,14 @@ class RequestValidator:
 
         Raises ModelNotFoundError, ModelDigestMismatchError, ModelNotTradableError,
         DatasetNotFoundError, DatasetChangedError, DataRangeEmptyError, or InvalidRequestError for
-        a timeframe that is not the model's.
+        a timeframe that is not the model's, with the field by its path in the proto.
         """
+        try:
+            return await self._validate(request)
+        except InvalidRequestError as error:
+            raise as_spec_error(error) from error
+
+    async def _validate(self, request: BacktestRequest) -> Validated:
         model = await self._models.get(request.model.resource_name)
         _check_digest(request, model)
         switches = request.resolved_switches()

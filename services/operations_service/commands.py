@@ -4,65 +4,99 @@ A command decides before it writes: one that raises has written nothing, so that
 while the rest of its batch is committed.
 """
 
+import json
 from collections.abc import Sequence
 
+from backlane import failpoints
 from backlane.errors import LeaseLostError, OperationNotFoundError, RequestIdReusedError
-from backlane.operations import telemetry, transitions
-from backlane.operations.commands import Claim, NewOperation, Outcome, TelemetryBatch
+from backlane.operations import checkpoints, telemetry, transitions
+from backlane.operations.admission import AdmissionLimits, admit
+from backlane.operations.checkpoints import CheckpointReply
+from backlane.operations.commands import Claim, NewOperation, Outcome, Resumption, TelemetryBatch
 from backlane.operations.lease import Instant, LeaseTerms
-from backlane.operations.operation import Operation
+from backlane.operations.operation import Checkpoint, Operation
 from backlane.operations.store import Renewal, RenewalReply
 from operations_service import statements
-from operations_service.transaction import Stored, Transaction
+from operations_service.memory import Stored
+from operations_service.rows import Row
+from operations_service.transaction import Transaction
+
+QUEUE_TIMEOUTS_MAX = 1_000
+"""Operations that one look at the queue ends; the next look finds the others."""
 
 
-def create(tx: Transaction, request: NewOperation, name: str, uid: str) -> Operation:
+def create(
+    tx: Transaction, request: NewOperation, limits: AdmissionLimits, name: str, uid: str
+) -> Operation:
     """Accepts an operation, or finds the one that this request made before."""
-    digests = request.digests()
-    found = tx.connection.execute(
-        statements.SELECT_REQUEST, {"wanted_request_id": request.request_id}
-    )
-    before = found.first()
+    before = _made_before(tx, request)
     if before is not None:
-        _refuse_other_request(request.request_id, before.name, before.digests, digests)
-        return tx.load(before.name).operation
-    stored = tx.add(transitions.create(request, name, uid, tx.now))
-    tx.connection.execute(
-        statements.INSERT_REQUEST_ID,
-        {
-            "request_id": request.request_id,
-            "operation_id": stored.row_id,
-            "digests": digests,
-        },
-    )
-    return stored.operation
+        return before
+    admit(tx.load_of(request.client), request.client, limits)
+    made = tx.add(transitions.create(request, name, uid, tx.now), request.request_id)
+    _keep_request(tx, request, name)
+    return made
+
+
+def resume(
+    tx: Transaction, request: Resumption, limits: AdmissionLimits, name: str, uid: str
+) -> Operation:
+    """Accepts an operation that goes on from another, or finds the one made before."""
+    before = _made_before(tx, request)
+    if before is not None:
+        return before
+    source = tx.load(request.name).operation
+    change = transitions.resume(source, request, name, uid, tx.now)
+    admit(tx.load_of(request.client), request.client, limits)
+    made = tx.add(change, request.request_id)
+    _keep_request(tx, request, name)
+    return made
 
 
 def claim(tx: Transaction, claim: Claim, terms: LeaseTerms) -> Operation | None:
-    """Gives the oldest queued operation of the kinds to the worker."""
+    """Gives the queued operation of the kinds that goes first to the worker."""
     now = tx.now
     before = next((one for one in tx.held() if _is_answer(one, claim, now)), None)
     if before is not None:
         return before.operation
-    wanted = {"wanted_kinds": list(claim.kinds)}
-    name = tx.connection.execute(statements.SELECT_OLDEST_QUEUED, wanted).scalar()
-    if name is None:
+    candidates = [row for kind in claim.kinds if (row := _next_queued(tx, kind, now)) is not None]
+    if not candidates:
         return None
-    stored = tx.load(name)
+    first = min(candidates, key=lambda row: (-row["priority"], row["id"]))
+    failpoints.reached("lease.before_grant")
+    stored = tx.load(first["name"])
     return tx.save(stored, transitions.grant(stored.operation, claim, terms, now))
 
 
 def renew(
     tx: Transaction, worker_id: str, renewals: Sequence[Renewal], terms: LeaseTerms
 ) -> list[RenewalReply]:
-    """Renews each lease of the worker that is still good; nothing of it is written."""
+    """Renews each lease of the worker that is still good."""
     return [_renewed(tx, worker_id, renewal, terms) for renewal in renewals]
 
 
 def append(tx: Transaction, name: str, epoch: int, batch: TelemetryBatch) -> Operation:
     """Adds a batch of telemetry to the log."""
     stored = tx.load(name)
-    return tx.save(stored, telemetry.append(stored.operation, epoch, batch, tx.now))
+    recorded = tx.recorded(stored, batch)
+    change = telemetry.append(stored.operation, epoch, batch, tx.now, recorded)
+    return tx.save(stored, change)
+
+
+def commit_checkpoint(
+    tx: Transaction, name: str, epoch: int, checkpoint: Checkpoint
+) -> CheckpointReply:
+    """Makes a checkpoint the one that a next attempt begins from."""
+    stored = tx.load(name)
+    change, reply = checkpoints.commit(stored.operation, epoch, checkpoint, tx.now)
+    tx.save(stored, change)
+    return reply
+
+
+def release(tx: Transaction, name: str, epoch: int, reason: str) -> Operation:
+    """Gives an operation back to the queue."""
+    stored = tx.load(name)
+    return tx.save(stored, transitions.release(stored.operation, epoch, reason, tx.now))
 
 
 def complete(tx: Transaction, name: str, epoch: int, outcome: Outcome) -> Operation:
@@ -83,18 +117,47 @@ def delete(tx: Transaction, name: str) -> None:
     tx.save(stored, transitions.delete(stored.operation, tx.now))
 
 
-def expire_lapsed(tx: Transaction) -> tuple[str, ...]:
-    """Takes every lease away whose time ran out."""
+def expire_lapsed(tx: Transaction, terms: LeaseTerms) -> tuple[str, ...]:
+    """Does what the passing of time asks for, to what is held and to what waits too long."""
     now = tx.now
-    lapsed = [stored for stored in tx.held() if _is_lapsed(stored, now.monotonic_s)]
-    for stored in lapsed:
-        tx.save(stored, transitions.expire(stored.operation, now))
-    return tuple(stored.operation.name for stored in lapsed)
+    overdue = tx.session.rows(
+        statements.SELECT_QUEUE_OVERDUE, {"now_ns": now.wall_ns, "most": QUEUE_TIMEOUTS_MAX}
+    )
+    candidates = [*tx.held(), *(tx.load(row["name"]) for row in overdue)]
+    changed = []
+    for stored in candidates:
+        change = transitions.expire(stored.operation, terms, now)
+        if change.events:
+            tx.save(stored, change)
+            changed.append(stored.operation.name)
+    return tuple(changed)
 
 
 def probe(tx: Transaction) -> None:
-    """Writes one row that means nothing."""
-    tx.connection.execute(statements.COUNT_PROBE)
+    """Has the registry's row written, as any change would."""
+    tx.is_changed = True
+
+
+def _made_before(tx: Transaction, request: NewOperation | Resumption) -> Operation | None:
+    row = tx.session.first(statements.SELECT_REQUEST, {"wanted_request_id": request.request_id})
+    if row is None:
+        return None
+    before = json.loads(row["digests"])
+    _refuse_other_request(request.request_id, row["name"], before, request.digests())
+    return tx.load(row["name"]).operation
+
+
+def _keep_request(tx: Transaction, request: NewOperation | Resumption, name: str) -> None:
+    digests = json.dumps(request.digests())
+    values = {"request_id": request.request_id, "name": name, "digests": digests}
+    tx.session.run(statements.INSERT_REQUEST_ID, values)
+
+
+def _next_queued(tx: Transaction, kind: str, now: Instant) -> Row | None:
+    values = {"wanted_kind": kind}
+    if tx.session.run(statements.END_WAITING, {**values, "now_ns": now.wall_ns}) > 0:
+        tx.is_changed = True
+    return tx.session.first(statements.SELECT_NEXT_QUEUED, values)
 
 
 def _renewed(tx: Transaction, worker_id: str, renewal: Renewal, terms: LeaseTerms) -> RenewalReply:
@@ -117,15 +180,10 @@ def _is_answer(stored: Stored, claim: Claim, now: Instant) -> bool:
     )
 
 
-def _is_lapsed(stored: Stored, monotonic_s: float) -> bool:
-    lease = stored.operation.lease
-    return lease is not None and lease.expires_at_s <= monotonic_s
-
-
 def _refuse_other_request(
     request_id: str, name: str, before: dict[str, str], now: dict[str, str]
 ) -> None:
-    differing = sorted(field for field in now if before.get(field) != now[field])
+    differing = sorted(field for field in {*before, *now} if before.get(field) != now.get(field))
     if differing:
         raise RequestIdReusedError(
             f"request_id {request_id} made {name} before, from a request that differs in "

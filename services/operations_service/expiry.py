@@ -1,4 +1,4 @@
-"""The scanner: the one authority that takes a lapsed lease away."""
+"""The scanner: the one authority that says that a time is over: of a lease, an attempt, a wait."""
 
 import asyncio
 
@@ -11,7 +11,7 @@ _log = structlog.get_logger(__name__)
 
 
 class ExpiryScanner:
-    """Looks for lapsed leases every `interval_s`, from start to stop."""
+    """Looks for what is overdue every `interval_s`, from start to stop."""
 
     def __init__(self, store: OperationStore, interval_s: float) -> None:
         self._store = store
@@ -32,10 +32,10 @@ class ExpiryScanner:
         while True:
             await asyncio.sleep(self._interval_s)
             try:
-                lapsed = await self._store.expire_lapsed()
+                changed = await self._store.expire_lapsed()
             except BacklaneError as error:
                 # A store that cannot be written now may be later; health tells of it meanwhile.
                 _log.warning("expiry_failed", reason=error.reason, error=error.message)
                 continue
-            for name in lapsed:
-                _log.warning("lease_expired", operation=name)
+            for name in changed:
+                _log.warning("operation_overdue", operation=name)

@@ -13,12 +13,14 @@ from backlane.errors import OperationNotFoundError
 from backlane.operations.directives import answer_to, hold_of
 from backlane.operations.store import OperationStore
 from backlane.operations.tokens import ResumeToken, page_cursor, page_token
+from backlane.rpc.callers import caller
 from backlane.wire import operation_requests as requests
 from backlane.wire import worker_requests
 from backlane.wire.directives import directive_to_proto, hold_to_proto
-from backlane.wire.operations import operation_to_proto, point_to_proto, watch_message_to_proto
+from backlane.wire.operations import operation_to_proto, point_to_proto
+from backlane.wire.watch_encoder import WatchEncoder
 from operations_service.waiting import Waits
-from operations_service.watch import Watches
+from operations_service.watch import Watches, reached
 from operations_service.writing import write_in_time
 
 
@@ -32,12 +34,14 @@ class OperationsServicer(OperationsServiceServicer):
         self._watches = watches
         self._waits = waits
         self._write_timeout_s = write_timeout_s
+        self._encoder = WatchEncoder()
 
     async def CreateOperation(
-        self, request: pb.CreateOperationRequest, _context: Any
+        self, request: pb.CreateOperationRequest, context: Any
     ) -> pb.CreateOperationResponse:
         """Accepts an operation; durable when it returns."""
-        operation = await self._store.create(requests.new_operation_from_proto(request))
+        wish = requests.new_operation_from_proto(request, caller(context))
+        operation = await self._store.create(wish)
         return pb.CreateOperationResponse(operation=operation_to_proto(operation))
 
     async def GetOperation(
@@ -50,16 +54,16 @@ class OperationsServicer(OperationsServiceServicer):
     async def ListOperations(
         self, request: pb.ListOperationsRequest, _context: Any
     ) -> pb.ListOperationsResponse:
-        """Lists operations, newest first."""
+        """Lists operations, page by page."""
         asked = requests.list_from_proto(request)
-        cursor = page_cursor(asked.page_token, asked.selection)
-        page = await self._store.list_operations(asked.selection, asked.page_size, cursor)
+        chosen, order = asked.selection, asked.order
+        cursor = page_cursor(asked.page_token, chosen, order)
+        page = await self._store.list_operations(chosen, asked.page_size, cursor, order)
         following = page.next_cursor
-        place = ResumeToken.at(self._store.registry_uid, page.revision, asked.selection)
         return pb.ListOperationsResponse(
-            operations=[operation_to_proto(operation) for operation in page.operations],
-            next_page_token="" if following is None else page_token(following, asked.selection),
-            resume_token=str(place),
+            operations=map(operation_to_proto, page.operations),
+            next_page_token="" if following is None else page_token(following, chosen, order),
+            resume_token=str(ResumeToken.at(self._store.registry_uid, page.revision, chosen)),
         )
 
     async def WaitOperation(
@@ -76,6 +80,27 @@ class OperationsServicer(OperationsServiceServicer):
         """Asks for cancel, and does not wait for it."""
         operation = await self._store.request_cancel(*requests.cancel_from_proto(request))
         return pb.CancelOperationResponse(operation=operation_to_proto(operation))
+
+    async def ResumeOperation(
+        self, request: pb.ResumeOperationRequest, context: Any
+    ) -> pb.ResumeOperationResponse:
+        """Makes a new operation that goes on from a checkpoint."""
+        wish = requests.resumption_from_proto(request, caller(context))
+        operation = await self._store.resume(wish)
+        return pb.ResumeOperationResponse(operation=operation_to_proto(operation))
+
+    async def PruneOperations(
+        self, request: pb.PruneOperationsRequest, _context: Any
+    ) -> pb.PruneOperationsResponse:
+        """Removes what ended long enough ago."""
+        asked = requests.prune_from_proto(request)
+        older_than_s = asked.older_than_s
+        if older_than_s is None:
+            older_than_s = self._store.retention.finished_s
+        done = await self._store.compact(older_than_s, asked.selection, is_dry_run=asked.is_dry_run)
+        return pb.PruneOperationsResponse(
+            operation_count=done.operation_count, has_more=done.has_more
+        )
 
     async def DeleteOperation(
         self, request: pb.DeleteOperationRequest, _context: Any
@@ -96,7 +121,8 @@ class OperationsServicer(OperationsServiceServicer):
         token = request.resume_token
         async with aclosing(self._watches.follow(requests.watch_from_proto(request))) as messages:
             async for message in messages:
-                response = watch_message_to_proto(message)
+                response = self._encoder.encode(message)
+                reached("watch.before_send")
                 await write_in_time(context, response, self._write_timeout_s, token)
                 token = message.resume_token
 
@@ -105,9 +131,7 @@ class OperationsServicer(OperationsServiceServicer):
     ) -> pb.ListMetricPointsResponse:
         """Reads metric points by cursor."""
         asked = requests.metrics_from_proto(request)
-        page = await self._store.list_metric_points(
-            asked.operation, asked.after_index, asked.series, asked.page_size
-        )
+        page = await self._waits.for_points(asked)
         return pb.ListMetricPointsResponse(
             points=[point_to_proto(point) for point in page.points],
             through_index=page.through_index,
@@ -163,6 +187,22 @@ class WorkerServicer(WorkerServiceServicer):
         asked = worker_requests.telemetry_from_proto(request)
         operation = await self._store.append(asked.operation, asked.epoch, asked.batch)
         return worker_pb.AppendTelemetryResponse(metric_index=operation.metric_index)
+
+    async def CommitCheckpoint(
+        self, request: worker_pb.CommitCheckpointRequest, _context: Any
+    ) -> worker_pb.CommitCheckpointResponse:
+        """Commits a checkpoint of a run."""
+        asked = worker_requests.checkpoint_commit_from_proto(request)
+        reply = await self._store.commit_checkpoint(asked.operation, asked.epoch, asked.checkpoint)
+        return worker_requests.checkpoint_reply_to_proto(reply)
+
+    async def ReleaseOperation(
+        self, request: worker_pb.ReleaseOperationRequest, _context: Any
+    ) -> worker_pb.ReleaseOperationResponse:
+        """Gives an operation back to the queue."""
+        asked = worker_requests.release_from_proto(request)
+        operation = await self._store.release(asked.operation, asked.epoch, asked.reason)
+        return worker_pb.ReleaseOperationResponse(operation=operation_to_proto(operation))
 
     async def CompleteOperation(
         self, request: worker_pb.CompleteOperationRequest, _context: Any

@@ -4,35 +4,63 @@ There is no queue per watcher. One that reads slowly lags behind in the log, and
 progress that a newer report has replaced.
 """
 
+from collections import OrderedDict
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
+from backlane import failpoints
 from backlane.clock import Clock
-from backlane.errors import ServerDrainingError
+from backlane.errors import ServerDrainingError, StoreUnavailableError
 from backlane.operations.events import Deleted, OperationEvent, StateChanged
 from backlane.operations.operation import Operation, Progress
-from backlane.operations.store import OperationStore, Snapshot
+from backlane.operations.store import (
+    FOREIGN_CHANGE_S_MAX,
+    EventPage,
+    OperationStore,
+    Snapshot,
+)
 from backlane.operations.tokens import ResumeToken
 from backlane.operations.watching import Phase, StartAt, WatchMessage, WatchRequest
 from operations_service.queries import not_found, operation_bytes
+from operations_service.routing import Router, Subscription
 from operations_service.tail import PAGE_BYTES_MAX
 
-DRAINING_RETRY_DELAY_S = 1.0
+DRAINING_RETRY_DELAY_S = 0.2
+"""Soon: another replica may be there, and the next start of this one takes about a second."""
+
+TOKEN_AHEAD_S_MAX = 4 * FOREIGN_CHANGE_S_MAX
+"""How long a token may be ahead of this replica: the one that made it may have seen more of the
+log. One that is ahead for longer comes from a log that has since gone back."""
+
+SHARED_REQUESTS_MAX = 256
+"""Requests that are kept for the next reader who asks the same."""
+
+SHARED_PAGES_MAX, SHARED_PAGE_EVENTS_MAX = 32, 100
+"""Pages, and events in each, that are kept for the next reader at the same place."""
+
+PAUSE_S_MIN = 0.005
+"""Shortest wait between two looks."""
 
 
 class Watches:
     """Follows the log for any number of readers, until the server drains."""
 
-    def __init__(self, store: OperationStore, clock: Clock, bookmark_interval_s: float) -> None:
+    def __init__(
+        self, store: OperationStore, router: Router, clock: Clock, bookmark_interval_s: float
+    ) -> None:
         self._store = store
+        self._router = router
         self._clock = clock
         self._bookmark_interval_s = bookmark_interval_s
         self._is_draining = False
+        self._requests: OrderedDict[tuple[object, ...], WatchRequest] = OrderedDict()
+        self._pages: OrderedDict[tuple[str, int, int], EventPage] = OrderedDict()
 
     async def drain(self) -> None:
         """Tells every reader where to go on, and ends its stream."""
         self._is_draining = True
-        self._store.wake()
+        self._router.release_all()
 
     async def follow(self, request: WatchRequest) -> AsyncGenerator[WatchMessage, None]:
         """Yields what happens to the chosen operations, without gaps, as `WatchMessage` says.
@@ -47,41 +75,51 @@ class Watches:
             ServerDrainingError: the server goes down; the message before has the token.
 
         """
-        reader = await self._opened(request)
-        for message in reader.first_messages():
-            yield message
-        while not reader.is_done:
-            seen = self._store.changed.count
-            page = await self._store.read_events(request.selection, reader.read_revision)
-            reader.take(page.events, page.through_revision)
-            progress = self._due_progress(reader)
-            if reader.has_news(progress):
-                yield reader.live(progress)
-            if self._is_draining:
-                yield reader.message(Phase.DRAINING)
-                raise ServerDrainingError(
-                    "The server is going down; resume the watch with its last token.",
-                    metadata={"resume_token": reader.token()},
-                    retry_delay_s=DRAINING_RETRY_DELAY_S,
-                )
-            if not reader.is_done and reader.read_revision >= self._store.revision:
-                await self._store.changed.wait(self._patience_s(reader), after=seen)
+        request = self._shared(request)
+        names = request.selection.names
+        with self._router.subscribed(names, wants_progress=True) as news:
+            reader = await self._opened(request)
+            for message in reader.first_messages():
+                yield message
+            reached("watch.between_snapshot_and_live")
+            while not reader.is_done:
+                await self._read(reader, news)
+                progress = self._due_progress(reader, news)
+                if reader.has_news(progress):
+                    yield reader.live(progress)
+                if self._is_draining:
+                    yield reader.message(Phase.DRAINING)
+                    raise _draining(reader)
+                if not (reader.is_done or news.has_events):
+                    await news.wait(self._patience_s(reader, news))
+
+    def _shared(self, request: WatchRequest) -> WatchRequest:
+        """Returns an equal request that another reader has, so that it is in memory once."""
+        key = (
+            request.selection.digest(),
+            request.resume_token,
+            request.start,
+            request.bookmark_interval_s,
+            request.progress_interval_s,
+        )
+        known = self._requests.setdefault(key, request)
+        if len(self._requests) > SHARED_REQUESTS_MAX:
+            self._requests.popitem(last=False)
+        return known
 
     async def _opened(self, request: WatchRequest) -> "_Reader":
         """Finds the place to begin, and which of the named operations are still to end."""
         selection = request.selection
-        states, revision = await self._store.states(selection.names)
-        for name in sorted(selection.names - states.keys()):
-            raise not_found(name)
         reader = _Reader(self._store.registry_uid, request, self._clock)
         reader.bookmark_interval_s = request.bookmark_interval_s or self._bookmark_interval_s
         if request.resume_token:
-            token = ResumeToken.parse(request.resume_token)
-            token.check(self._store.registry_uid, revision, selection)
-            reader.begin(token.revision)
+            reader.begin(await self._revision_of(request))
         elif request.start is StartAt.OLDEST:
             reader.begin(self._store.oldest_revision)
-        else:
+        states, revision = await self._store.states(selection.names)
+        for name in sorted(selection.names - states.keys()):
+            raise not_found(name)
+        if not request.resume_token and request.start is StartAt.SNAPSHOT:
             for name in sorted(name for name, state in states.items() if state is None):
                 raise not_found(name)
             reader.tick = self._store.progress_since(selection, 0).tick
@@ -92,22 +130,74 @@ class Watches:
         reader.settled_revision = revision
         return reader
 
-    def _due_progress(self, reader: "_Reader") -> Mapping[str, Progress]:
+    async def _revision_of(self, request: WatchRequest) -> int:
+        """Returns where a token leads, once this replica has seen as much of the log."""
+        token = ResumeToken.parse(request.resume_token)
+        ends_s = self._clock.monotonic_s() + TOKEN_AHEAD_S_MAX
+        while token.revision > self._store.revision and not self._is_draining:
+            seen = self._store.changed.count
+            left_s = ends_s - self._clock.monotonic_s()
+            if left_s <= 0 or token.registry_uid != self._store.registry_uid:
+                break
+            await self._store.changed.wait(left_s, after=seen)
+        token.check(self._store.registry_uid, self._store.revision, request.selection)
+        return token.revision
+
+    async def _read(self, reader: "_Reader", news: Subscription) -> None:
+        """Reads one page on, or, where nothing concerns the reader, up to what was routed."""
+        if not news.has_events:
+            reader.skip_to(self._router.revision)
+            return
+        # Cleared before it is read: what is committed from here on sets it again.
+        news.has_events = False
+        newest = self._store.revision
+        page = await self._page(reader, newest)
+        reader.take(page.events, page.through_revision)
+        if page.through_revision < newest:
+            news.has_events = True
+            reached("watch.page_edge")
+
+    async def _page(self, reader: "_Reader", newest: int) -> EventPage:
+        """Reads a page, or has it from a reader of the same selection at the same place."""
+        place = (reader.digest, reader.read_revision, newest)
+        known = self._pages.get(place)
+        if known is not None:
+            return known
+        page = await self._store.read_events(reader.request.selection, reader.read_revision)
+        if len(page.events) <= SHARED_PAGE_EVENTS_MAX:
+            self._pages[place] = page
+            if len(self._pages) > SHARED_PAGES_MAX:
+                self._pages.popitem(last=False)
+        return page
+
+    def _due_progress(self, reader: "_Reader", news: Subscription) -> Mapping[str, Progress]:
         """Returns what was reported since the last time, when it is time and the log is read."""
         is_early = self._clock.monotonic_s() < reader.next_progress_s
-        if is_early or reader.read_revision < self._store.revision:
+        if not news.has_progress or is_early or reader.read_revision < self._store.revision:
             return {}
+        news.has_progress = False
         page = self._store.progress_since(reader.request.selection, reader.tick)
         reader.tick = page.tick
         return page.progress
 
-    def _patience_s(self, reader: "_Reader") -> float:
+    def _patience_s(self, reader: "_Reader", news: Subscription) -> float:
         """Returns how long to wait for a change before there is something to say without one."""
-        now_s = self._clock.monotonic_s()
         due_s = reader.next_bookmark_s
-        if self._store.progress_since(reader.request.selection, reader.tick).progress:
+        if news.has_progress:
             due_s = min(due_s, reader.next_progress_s)
-        return max(due_s - now_s, 0.0)
+        # Progress waits until the router has seen all events: a little, not again at once.
+        return max(due_s - self._clock.monotonic_s(), PAUSE_S_MIN)
+
+
+def reached(name: str) -> None:
+    """Lets a test break a watch here, in a way that its reader may come back from."""
+    try:
+        failpoints.reached(name)
+    except failpoints.FailpointError as error:
+        raise StoreUnavailableError(
+            f"The watch was broken by the failpoint {name}; resume it with its last token.",
+            metadata={"failpoint": name},
+        ) from error
 
 
 @dataclass(slots=True)
@@ -126,8 +216,12 @@ class _Reader:
     tick: int = 0
     next_progress_s: float = 0.0
     next_bookmark_s: float = 0.0
+    digest: str = ""
     _events: tuple[OperationEvent, ...] = ()
     _snapshot: Snapshot | None = None
+
+    def __post_init__(self) -> None:
+        self.digest = self.request.selection.digest()
 
     def begin(self, revision: int) -> None:
         """Stands after a revision; a first bookmark is due at once, so that a token is known."""
@@ -161,10 +255,14 @@ class _Reader:
         self._snapshot = None
         yield self.message(Phase.SYNCED)
 
+    def skip_to(self, revision: int) -> None:
+        """Notes that nothing up to a revision concerns this reader."""
+        self.read_revision = max(self.read_revision, revision)
+
     def take(self, events: tuple[OperationEvent, ...], through_revision: int) -> None:
         """Notes what was read, to be sent by the next message."""
         self._events = events
-        self.read_revision = through_revision
+        self.read_revision = max(self.read_revision, through_revision)
         self.pending -= set(_ended(events))
 
     def has_news(self, progress: Mapping[str, Progress]) -> bool:
@@ -197,8 +295,21 @@ class _Reader:
 
     def token(self) -> str:
         """Returns the token after everything that was read."""
-        place = ResumeToken.at(self.registry_uid, self.read_revision, self.request.selection)
-        return str(place)
+        return _token(self.registry_uid, self.read_revision, self.digest)
+
+
+@lru_cache(maxsize=256)
+def _token(registry_uid: str, revision: int, digest: str) -> str:
+    """Returns the text of a token; many readers stand at the same place."""
+    return str(ResumeToken(registry_uid, revision, digest))
+
+
+def _draining(reader: _Reader) -> ServerDrainingError:
+    return ServerDrainingError(
+        "The server is going down; resume the watch with its last token.",
+        metadata={"resume_token": reader.token()},
+        retry_delay_s=DRAINING_RETRY_DELAY_S,
+    )
 
 
 def _ended(events: Iterable[OperationEvent]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The one writer of the file: a thread that commits many commands with one sync of the disk.
+"""The one writer of a store: a thread that commits many commands with one sync of the disk.
 
 Commands wait in a bounded queue. The writer takes all that wait, runs them in one transaction,
 commits, publishes, and only then answers each. A caller that goes away in between changes nothing:
@@ -11,14 +11,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import sqlalchemy as sa
 import structlog
 
+from backlane import failpoints
 from backlane.clock import Clock
 from backlane.errors import BacklaneError, LimitExceededError, StoreUnavailableError
 from backlane.operations.lease import Instant, LeaseTerms
+from backlane.operations.retention import RetentionPolicy
 from operations_service import statements
-from operations_service.transaction import Memory, Transaction, load_memory
+from operations_service.database import OUTAGE_RETRY_DELAY_S, Database, Session
+from operations_service.memory import Memory, News, catch_up
+from operations_service.transaction import Transaction
 
 _T = TypeVar("_T")
 Command = Callable[[Transaction], _T]
@@ -32,75 +35,67 @@ QUEUE_COMMANDS_MAX = 10_000
 """Commands that wait; one more is refused, to be tried again."""
 
 QUEUE_RETRY_DELAY_S = 0.25
-OUTAGE_RETRY_DELAY_S = 1.0
 
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
-    command: Command[Answer]
+    command: Command[Answer] | None
+    """None asks for nothing but a look at what others have written."""
     answer: "asyncio.Future[Answer]"
 
 
-@dataclass(frozen=True, slots=True)
-class _Applied:
-    """What became of a batch: an answer or an error for each command, and what to publish."""
-
-    answers: list[Answer | Exception]
-    transactions: list[Transaction]
-
-
 class Writer:
-    """Applies commands in groups; `publish` hears of each transaction that was committed."""
+    """Applies commands in groups; `publish` hears of what became durable, and `wake` after it.
+
+    `publish` is called in the order of commit, before the callers have their answers; `wake` once
+    they have.
+    """
 
     def __init__(
         self,
-        engine: sa.Engine,
+        database: Database,
         clock: Clock,
         terms: LeaseTerms,
-        publish: Callable[[Transaction], None],
+        retention: RetentionPolicy,
+        publish: Callable[[News], None],
+        wake: Callable[[], None],
     ) -> None:
-        self._engine = engine
+        self.memory = Memory()
+        self._database = database
         self._clock = clock
         self._terms = terms
+        self._retention = retention
         self._publish = publish
+        self._wake = wake
         self._queue: asyncio.Queue[_Waiting | None] = asyncio.Queue(QUEUE_COMMANDS_MAX)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="operations-writer")
         self._task: asyncio.Task[None] | None = None
-        self._is_stale = False
+        self._session: Session | None = None
+        self._news: list[News] = []
         self._is_closed = False
-        self.memory = Memory()
 
     def load(self) -> None:
-        """Reads the memory from the file; blocks, so it is for the start."""
-        with self._engine.begin() as connection:
-            now = Instant.of(self._clock)
-            self.memory = load_memory(connection, self._terms, now, self.memory.held)
+        """Reads the memory from the database; blocks, so it is for the start."""
+        self._look(self._connected())
+        self._news.clear()
 
     async def submit(self, command: Command[_T]) -> _T:
         """Runs a command in a transaction and returns its answer once that is on the disk.
 
         Raises:
             LimitExceededError: too many commands wait already.
-            StoreUnavailableError: the disk refused it, or the store is closed.
+            StoreFullError: there is no room for it.
+            StoreUnavailableError: the database refused it, or the store is closed.
 
         """
-        if self._is_closed:
-            raise _closed()
-        if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._run())
-        waiting: _Waiting = _Waiting(command, asyncio.get_running_loop().create_future())
-        try:
-            self._queue.put_nowait(waiting)
-        except asyncio.QueueFull as error:
-            raise LimitExceededError(
-                f"{QUEUE_COMMANDS_MAX} writes wait for the disk; try again in a moment.",
-                metadata={"limit_name": "store_queue", "limit": str(QUEUE_COMMANDS_MAX)},
-                retry_delay_s=QUEUE_RETRY_DELAY_S,
-            ) from error
-        answer: _T = await waiting.answer
+        answer: _T = await self._enqueue(command)
         return answer
+
+    async def look(self) -> None:
+        """Catches up with what others have written; raises as `submit` does."""
+        await self._enqueue(None)
 
     async def close(self) -> None:
         """Runs the commands that wait, and ends."""
@@ -109,6 +104,24 @@ class Writer:
             await self._queue.put(None)
             await self._task
         self._thread.shutdown()
+        self._disconnect()
+
+    def _enqueue(self, command: Command[Answer] | None) -> "asyncio.Future[Answer]":
+        if self._is_closed:
+            raise _closed()
+        loop = asyncio.get_running_loop()
+        if self._task is None:
+            self._task = loop.create_task(self._run())
+        waiting = _Waiting(command, loop.create_future())
+        try:
+            self._queue.put_nowait(waiting)
+        except asyncio.QueueFull as error:
+            raise LimitExceededError(
+                f"{QUEUE_COMMANDS_MAX} writes wait for the disk; try again in a moment.",
+                metadata={"limit_name": "store_queue", "limit": str(QUEUE_COMMANDS_MAX)},
+                retry_delay_s=QUEUE_RETRY_DELAY_S,
+            ) from error
+        return waiting.answer
 
     async def _run(self) -> None:
         try:
@@ -127,6 +140,8 @@ class Writer:
         while not batch or not (self._queue.empty() or len(batch) == BATCH_COMMANDS_MAX):
             waiting = await self._queue.get()
             if waiting is None:
+                if batch:
+                    self._queue.put_nowait(None)
                 break
             batch.append(waiting)
         return batch
@@ -134,46 +149,89 @@ class Writer:
     async def _apply_and_answer(self, batch: list[_Waiting]) -> None:
         commands = [waiting.command for waiting in batch]
         loop = asyncio.get_running_loop()
-        applied = await loop.run_in_executor(self._thread, self._apply, commands)
-        for transaction in applied.transactions:
-            self._publish(transaction)
-        _answer(batch, applied.answers)
+        answers = await loop.run_in_executor(self._thread, self._apply, commands)
+        news, self._news = self._news, []
+        for one in news:
+            self._publish(one)
+        _answer(batch, answers)
+        _reached_without_error("registry.after_ack_before_wake")
+        self._wake()
 
-    def _apply(self, commands: Sequence[Command[Answer]]) -> _Applied:
+    def _apply(self, commands: Sequence[Command[Answer] | None]) -> list[Answer | Exception]:
         try:
-            if self._is_stale:
-                self.load()
-                self._is_stale = False
-            return self._commit(commands)
+            session = self._connected()
+            wanted = [command for command in commands if command is not None]
+            if not wanted:
+                self._look(session)
+                return [None] * len(commands)
+            answers = iter(self._commit(session, wanted))
+            return [None if command is None else next(answers) for command in commands]
         except Exception as error:  # noqa: BLE001 - the boundary of the thread: it goes to the caller
-            if is_outage(error):
-                # The commit may have reached the disk all the same: look before the next batch.
-                self._is_stale = True
+            # Whatever the transaction had done is undone with its connection.
+            self._disconnect()
+            told = error if isinstance(error, BacklaneError) else self._database.outage(error)
+            if told is not None:
                 _log.error("store_unavailable", error=str(error), commands=len(commands))
-                return _Applied([unavailable(error)] * len(commands), [])
+                return [told] * len(commands)
             if len(commands) == 1:
-                return _Applied([error], [])
+                return [error]
         # A command broke after it had begun to write: run each alone, so that it fails alone.
-        alone = [self._apply([command]) for command in commands]
-        return _Applied(
-            [answer for applied in alone for answer in applied.answers],
-            [transaction for applied in alone for transaction in applied.transactions],
-        )
+        return [answer for command in commands for answer in self._apply([command])]
 
-    def _commit(self, commands: Sequence[Command[Answer]]) -> _Applied:
+    def _commit(self, session: Session, commands: Sequence[Command[Answer]]) -> list[Any]:
         answers: list[Answer | Exception] = []
-        with self._engine.begin() as connection:
-            transaction = Transaction(connection, self.memory, self._clock)
-            for command in commands:
-                try:
-                    answers.append(command(transaction))
-                except BacklaneError as error:
-                    answers.append(error)
-            if transaction.has_events:
-                revision = {"revision": transaction.revision}
-                connection.execute(statements.UPDATE_REVISION, revision)
-        transaction.fold()
-        return _Applied(answers, [transaction])
+        session.say(self._database.begin_write)
+        self._catch_up(session, statements.LOCK_REGISTRY)
+        transaction = Transaction(
+            session, self.memory, self._clock, self._retention, is_shared=self._database.is_shared
+        )
+        for command in commands:
+            try:
+                answers.append(command(transaction))
+            except BacklaneError as error:
+                answers.append(error)
+        transaction.flush()
+        if not transaction.is_changed:
+            session.say("ROLLBACK")
+        else:
+            self._database.tell_others(session)
+            for name in ("store.full", "store.locked", "store.fsync_error"):
+                failpoints.reached(name)
+            failpoints.reached("registry.before_commit")
+            session.say("COMMIT")
+            failpoints.reached("registry.after_commit_before_ack")
+        self._news.append(transaction.fold())
+        return answers
+
+    def _look(self, session: Session) -> None:
+        session.say(self._database.begin_look)
+        self._catch_up(session, statements.SELECT_REGISTRY)
+        session.say("ROLLBACK")
+
+    def _catch_up(self, session: Session, query: Any) -> None:
+        (registry,) = session.rows(query)
+        now = Instant.of(self._clock)
+        news = catch_up(session, registry, self.memory, self._terms, now)
+        if news is not None:
+            self._news.append(news)
+
+    def _connected(self) -> Session:
+        if self._session is None:
+            self._session = self._database.connect()
+        return self._session
+
+    def _disconnect(self) -> None:
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+
+
+def _reached_without_error(name: str) -> None:
+    try:
+        failpoints.reached(name)
+    except failpoints.FailpointError:
+        # The writes are durable and told already: nobody is left to hear of an error.
+        _log.warning("failpoint", name=name)
 
 
 def _answer(waiting: Sequence[_Waiting], answers: Sequence[Answer | Exception]) -> None:
@@ -184,24 +242,6 @@ def _answer(waiting: Sequence[_Waiting], answers: Sequence[Answer | Exception]) 
             one.answer.set_exception(answer)
         else:
             one.answer.set_result(answer)
-
-
-def is_outage(error: Exception) -> bool:
-    """Whether the store failed: the disk, the file or a lock, and not the statement."""
-    return isinstance(error, sa.exc.DatabaseError) and not isinstance(
-        error, sa.exc.IntegrityError | sa.exc.ProgrammingError | sa.exc.DataError
-    )
-
-
-def unavailable(error: Exception) -> StoreUnavailableError:
-    """Returns what a caller is told about an outage."""
-    cause = str(error.orig) if isinstance(error, sa.exc.DBAPIError) else str(error)
-    return StoreUnavailableError(
-        f"The operations store cannot be used: {cause}. A write may or may not have been taken; "
-        "repeating it is safe.",
-        metadata={"cause": cause},
-        retry_delay_s=OUTAGE_RETRY_DELAY_S,
-    )
 
 
 def _closed() -> StoreUnavailableError:

@@ -11,10 +11,12 @@ SERVICES = ROOT / "services"
 
 PIPELINE = (
     "market",
+    "panel",
     "indicators",
     "fuzzy",
     "features",
     "inference",
+    "signals",
     "decisions",
     "execution",
     "portfolio",

@@ -70,6 +70,12 @@ def test_the_client_side_loads_nothing_that_computes_or_serves(module: str):
     assert unwelcome == set()
 
 
+def test_the_sdk_loads_pydantic_with_the_first_request_alone():
+    client = "backlane.client.backlane_client"
+    assert "pydantic" not in _loaded_by(f"import {client}")
+    assert "pydantic" in _loaded_by(f"import {client}, backlane.backtest.request")
+
+
 def test_the_help_of_the_command_line_loads_nothing_that_computes_or_serves():
     code = (
         "import sys\n"

@@ -18,7 +18,8 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _stack(market: Path, folder: Path, env: dict[str, str]) -> Stack:
+def services_of(market: Path, folder: Path, env: dict[str, str]) -> Stack:
+    """Three services, not started yet, over a home of their own with the bars of `market`."""
     home = folder / "home"
     home.mkdir()
     (home / "data").symlink_to(market / "home" / "data")
@@ -27,7 +28,7 @@ def _stack(market: Path, folder: Path, env: dict[str, str]) -> Stack:
 
 @pytest.fixture(scope="module")
 def stack(market: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    yield from _stack(market, tmp_path_factory.mktemp("stack"), {}).running()
+    yield from services_of(market, tmp_path_factory.mktemp("stack"), {}).running()
 
 
 @pytest.fixture(scope="module")
@@ -44,12 +45,13 @@ def slow_stack(market: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         "BACKLANE_OPERATIONS_LEASE_TTL_S": "10",
         "BACKLANE_BACKTESTS_STALL_TIMEOUT_S": "8",
         "BACKLANE_BACKTESTS_DRAIN_GRACE_S": "4",
+        "BACKLANE_BACKTESTS_SPARE_WORKERS": "1",
     }
-    yield from _stack(market, tmp_path_factory.mktemp("slow"), env).running()
+    yield from services_of(market, tmp_path_factory.mktemp("slow"), env).running()
 
 
 @pytest.fixture(scope="module")
 def small_stack(market: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Workers may have 512 MiB, which a short run fits into and a long one does not."""
     env = {"BACKLANE_BACKTESTS_RUN_MEMORY_BYTES_MAX": str(512 * 1024 * 1024)}
-    yield from _stack(market, tmp_path_factory.mktemp("small"), env).running()
+    yield from services_of(market, tmp_path_factory.mktemp("small"), env).running()

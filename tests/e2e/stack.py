@@ -18,6 +18,7 @@ from backlane.market.timeframe import Timeframe
 from backlane.sources.catalog import Catalog
 from backlane.sources.synthetic import SYNTHETIC_SYMBOL, synthetic_bars
 from backlane.testing.servers import ServiceProcess, wait_until
+from backtest_service.child import BUSY
 from tests.bundle_maker import BundleMaker
 
 MODEL, SHORT_BARS, LONG_BARS = "traded", 3_000, 1_000_000
@@ -92,6 +93,7 @@ class Stack:
             "BACKLANE_BACKTESTS_OPERATIONS_ADDRESS": self.addresses.operations,
             "BACKLANE_BACKTESTS_MODELS_ADDRESS": self.addresses.models,
             "BACKLANE_BACKTESTS_WORKERS": "1",
+            "BACKLANE_BACKTESTS_SPARE_WORKERS": "0",
             "BACKLANE_BACKTESTS_PROBE_INTERVAL_S": "0.2",
         }
         self.operations, self.models, self.backtests = (
@@ -112,12 +114,18 @@ class Stack:
         return AsyncClient(self.addresses)
 
     def worker_pid(self) -> int:
-        """The process id of the one worker of backtest_service, once it runs."""
+        """The process id of the worker that runs something, or of the only one that waits."""
         return wait_until(self._find_worker, 30.0)
 
+    def worker_pids(self) -> list[int]:
+        """The process ids of all workers of backtest_service, those that wait among them."""
+        return [child.pid for child in psutil.Process(self.backtests.pid).children()]
+
     def _find_worker(self) -> int:
-        service = psutil.Process(self.backtests.pid)
-        return next((child.pid for child in service.children()), 0)
+        children = psutil.Process(self.backtests.pid).children()
+        busy = [child.pid for child in children if child.name() == BUSY]
+        found = busy or [child.pid for child in children]
+        return found[0] if len(found) == 1 else 0
 
     def signal_worker(self, number: signal.Signals) -> int:
         pid = self.worker_pid()

@@ -11,6 +11,7 @@ from backlane.audit.stamp import parse_stamp
 from backlane.cli import main
 from backlane.cli.exit_codes import ExitCode
 from backlane.sources.catalog import Catalog
+from backlane.sources.engine_source import engine_digest
 from backlane.sources.synthetic import SYNTHETIC_SYMBOL
 from tests.bundle_maker import BundleMaker
 from tests.e2e.stack import MODEL, short_bars
@@ -61,8 +62,20 @@ def copy(place: Place, tmp_path: Path) -> Path:
 def test_a_result_is_verified(place: Place, say):
     code, document = say("backtest", "verify", place.result, *place.where)
     assert (code, document["is_same"], document["first_difference"]) == (0, True, None)
+    assert document["engine"]["is_same"] is True
     recorded = json.loads((place.result / "result.json").read_text())
     assert document["digests"]["result_digest"]["again"] == recorded["result_digest"]
+
+
+def test_a_changed_engine_of_the_same_version_is_said(place: Place, copy: Path, say):
+    document = json.loads((copy / "result.json").read_text())
+    document["versions"]["engine"] = "sha256:0ther"
+    (copy / "result.json").write_text(json.dumps(document))
+    code, compared = say("backtest", "verify", copy, *place.where)
+    assert (code, compared["is_same"], compared["engine"]["is_same"]) == (0, True, False)
+    assert compared["engine"]["statement"] == (
+        f"Engine differs: result was made by sha256:0ther, this is {engine_digest()}."
+    )
 
 
 def test_a_changed_request_is_found(place: Place, copy: Path, say):

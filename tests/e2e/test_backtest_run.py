@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from backlane.backtest.engine import run_backtest
+from backlane.backtest.observer import PHASES
 from backlane.client.backlane_client import Client
 from backlane.client.operations import watch_request
 from backlane.errors import RequestIdReusedError
@@ -15,9 +16,11 @@ from backlane.operations.limits import TRADES_PER_OPERATION_MAX
 from backlane.operations.operation import State
 from backlane.sources.bundle import load_predictor, read_bundle
 from backlane.sources.catalog import Catalog
+from backlane.sources.engine_source import engine_digest
 from backlane.sources.results import RESULT_FILES, file_digest, iso_time
 from backlane.sources.synthetic import SYNTHETIC_SYMBOL
 from backlane.wire.backtest import result_from_payload
+from backtest_service.run_directory import attempt_directory
 from tests.e2e.stack import MODEL, Stack, long_request, short_request
 from tests.e2e.watched import Watched, watch_from_begin
 
@@ -63,6 +66,9 @@ def test_the_result_says_what_ran(client: Client, name: str):
     assert result.request.model_digest == result.provenance.model_digest
     assert result.request.dataset_digests == result.provenance.dataset_digests
     assert {"backlane", "numpy", "numba", "torch"} <= set(result.provenance.versions)
+    assert result.provenance.versions["engine"] == engine_digest()
+    assert tuple(result.timings) == PHASES
+    assert min(result.timings.values()) > 0
     operation = client.operations.get(name)
     assert operation.labels == {"purpose": "test"}
     assert operation.result is not None
@@ -74,7 +80,7 @@ def test_the_downloaded_files_are_those_of_the_service(
 ):
     summary = client.backtests.download_result(name, tmp_path / "out")
     assert {path.name for path in (tmp_path / "out").iterdir()} == set(RESULT_FILES)
-    kept = stack.home / "results" / name.removeprefix("operations/")
+    kept = attempt_directory(stack.home / "results", client.operations.get(name))
     for file in summary.files:
         downloaded = tmp_path / "out" / file.name
         assert downloaded.read_bytes() == (kept / file.name).read_bytes()

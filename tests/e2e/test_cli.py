@@ -365,10 +365,28 @@ def test_up_serves_is_alone_and_drains_on_ctrl_c(up: _Up):
     assert all(_group_is_gone(pid) for pid in up.ready["pids"].values())
 
 
-def test_up_reports_a_service_that_dies_and_ends_the_others(up: _Up):
-    os.kill(up.ready["pids"]["models"], signal.SIGKILL)
-    said, _ = up.process.communicate(timeout=60)
-    assert up.process.returncode == 1
-    error = json.loads(said)["error"]
-    assert error["metadata"] == {"service": "models", "exit_code": "-9"}
-    assert all(_group_is_gone(pid) for pid in up.ready["pids"].values())
+def test_up_starts_a_service_that_dies_again_where_it_was(up: _Up):
+    before = up.cli.json("model", "list")
+    os.killpg(up.ready["pids"]["models"], signal.SIGKILL)
+    for line in up.process.stderr or ():
+        if "serves again" in line:
+            break
+    assert up.ready["addresses"]["models"] in line
+    assert up.cli.json("model", "list") == before
+
+    up.process.send_signal(signal.SIGINT)
+    _, said = up.process.communicate(timeout=60)
+    assert up.process.returncode == 0, said
+
+
+def test_a_run_goes_on_when_all_services_of_up_are_killed_in_its_middle(up: _Up):
+    up.cli.ok("data", "sample")
+    name = up.cli.json(*RUN, "--detach")["operation"]
+    for service in ("operations", "models", "backtests"):
+        os.killpg(up.ready["pids"][service], signal.SIGKILL)
+    ended = up.cli.json("operation", "wait", name)
+    assert ended["state"] == "succeeded"
+
+    up.process.send_signal(signal.SIGINT)
+    _, said = up.process.communicate(timeout=60)
+    assert up.process.returncode == 0, said

@@ -65,6 +65,7 @@ def test_the_services_are_listed_and_well(said: str):
         "backlane.api.operations.v1.OperationsService",
         "backlane.api.models.v1.ModelsService",
         "backlane.api.backtest.v1.BacktestService",
+        "google.longrunning.Operations",
         "grpc.health.v1.Health",
     ):
         assert service in said.splitlines()
@@ -95,3 +96,12 @@ def test_the_result_comes_with_its_trades_and_files(said: str):
     assert len(trades) == metrics["total_trades"]
     content = b"".join(base64.b64decode(each["content"]) for each in documents if "content" in each)
     assert json.loads(content)["result_digest"] == summary["resultDigest"]
+
+
+def test_google_and_the_cursor_tell_of_the_same_run(said: str):
+    documents = _documents(said)
+    google = next(each for each in documents if "done" in each)
+    assert google["metadata"]["operation"]["state"] == "STATE_SUCCEEDED"
+    assert google["response"]["@type"].endswith("BacktestResult")
+    page = next(each for each in documents if "throughIndex" in each)
+    assert [point["index"] for point in page["points"]] == ["1", "2", "3"]

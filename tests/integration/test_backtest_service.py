@@ -1,5 +1,6 @@
 """backtest_service beside the other two, in one process: what it accepts, refuses and gives."""
 
+import shutil
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -24,7 +25,7 @@ from backlane.sources.catalog import Catalog
 from backlane.testing.servers import running, wait_until_async
 from backlane.wire.backtest import spec_from_request, spec_to_payload
 from backtest_service.app import build
-from backtest_service.run_directory import remove
+from backtest_service.run_directory import attempt_directory
 from backtest_service.settings import BacktestServiceSettings
 from model_service.app import build as build_models
 from model_service.settings import ModelServiceSettings
@@ -272,7 +273,7 @@ async def test_an_empty_list_of_trades_streams_nothing(client: AsyncClient):
 async def test_the_summary_outlives_the_files(client: AsyncClient, home: Path):
     operation = await client.backtests.run(short_request())
     assert (await client.operations.wait(operation.name, timeout_s=60)).state is State.SUCCEEDED
-    remove(home / "results" / operation.name.removeprefix("operations/"))
+    shutil.rmtree(home / "results" / operation.name.removeprefix("operations/"))
     assert (await client.backtests.get_result(operation.name)).metrics
     with pytest.raises(errors.ResultNotFoundError, match="no longer kept"):
         await read(client.backtests.trades(operation.name))
@@ -292,7 +293,8 @@ async def test_damage_on_the_way_is_found_and_nothing_is_left(
 ):
     operation = await client.backtests.run(short_request())
     assert (await client.operations.wait(operation.name, timeout_s=60)).state is State.SUCCEEDED
-    kept = home / "results" / operation.name.removeprefix("operations/") / "trades.csv"
+    ended = await client.operations.get(operation.name)
+    kept = attempt_directory(home / "results", ended) / "trades.csv"
     kept.write_bytes(kept.read_bytes()[:-1] + b"!")
     with pytest.raises(errors.InternalError, match=r"trades\.csv"):
         await client.backtests.download_result(operation.name, tmp_path / "out")

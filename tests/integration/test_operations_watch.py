@@ -45,6 +45,14 @@ from tests.operations_server import (
 
 pytestmark = pytest.mark.asyncio
 
+WATCH = "/backlane.api.operations.v1.OperationsService/WatchOperations"
+
+
+def points_of(batch_number: int) -> tuple[MetricPoint, ...]:
+    """The 10,000 points of a batch, which go on from those of the batch before."""
+    first = 10_000 * (batch_number - 1)
+    return tuple(MetricPoint("equity", n, float(n)) for n in range(first, first + 10_000))
+
 
 async def test_a_watch_from_a_snapshot_tells_the_rest(tmp_path: Path) -> None:
     async with served(tmp_path) as address, both(address) as (client, worker):
@@ -97,11 +105,10 @@ async def test_an_unknown_name_cannot_be_watched(tmp_path: Path) -> None:
 @pytest.mark.slow
 async def test_a_cold_reader_gets_every_page_while_writers_run(tmp_path: Path) -> None:
     """The log of 40 events of about 46 kB is nearly two pages when the reader begins."""
-    points = tuple(MetricPoint("equity", n, float(n)) for n in range(10_000))
     async with served(tmp_path) as address, both(address) as (client, worker):
         name, epoch = await started(client, worker)
         for number in range(1, 5):
-            await worker.append(name, epoch, TelemetryBatch(number, points))
+            await worker.append(name, epoch, TelemetryBatch(number, points_of(number)))
 
         async def write() -> None:
             for number in range(5, 25):
@@ -227,7 +234,7 @@ async def test_a_drain_tells_open_watches_where_to_go_on(tmp_path: Path) -> None
         told = asyncio.create_task(anext(directives))
         idle = asyncio.create_task(worker.acquire([KIND], wait_s=30))
         waiting = asyncio.create_task(client.wait(name, timeout_s=30, reconnect_deadline_s=0))
-        await wait_until_async(lambda: server._admission._counts["stream"] == 51)
+        await wait_until_async(lambda: server._admission._counts[WATCH] == 50)
         await wait_until_async(lambda: len(server._admission._counts) >= 4)
         loop = asyncio.get_running_loop()
         begun_s = loop.time()
@@ -252,19 +259,18 @@ async def test_a_drain_tells_open_watches_where_to_go_on(tmp_path: Path) -> None
 
 @pytest.mark.slow
 async def test_a_reader_that_stops_reading_is_ended_and_can_resume(tmp_path: Path) -> None:
-    points = tuple(MetricPoint("equity", n, float(n)) for n in range(10_000))
     server = build(
         OperationsServiceSettings(port=0, data_dir=tmp_path, drain_grace_s=5, write_timeout_s=0.3)
     )
     async with running(server) as address, both(address) as (client, worker):
         name, epoch = await started(client, worker)
         for number in range(1, 10):
-            await worker.append(name, epoch, TelemetryBatch(number, points))
+            await worker.append(name, epoch, TelemetryBatch(number, points_of(number)))
         request = pb.WatchOperationsRequest(names=[name], oldest=pb.WatchOperationsRequest.Oldest())
         async with aio_channel(address, purpose="watch") as channel:
             call: Any = OperationsServiceStub(channel).WatchOperations(request)
             received = [await call.read()]
-            await wait_until_async(lambda: server._admission._counts["stream"] == 0)
+            await wait_until_async(lambda: server._admission._counts[WATCH] == 0)
             with pytest.raises(grpc.aio.AioRpcError) as raised:
                 await read_all(call, received)
         assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED

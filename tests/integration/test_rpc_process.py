@@ -109,3 +109,29 @@ def test_a_killed_process_leaves_its_port_free(tmp_path: Path):
         assert not process.is_running
     with sample_process(tmp_path, SAMPLE_PORT=port) as again:
         assert again.address == f"127.0.0.1:{port}"
+
+
+def test_a_failpoint_from_the_environment_fires_and_is_told(tmp_path: Path):
+    hits = tmp_path / "hits"
+    env = {
+        "BACKLANE_OPERATIONS_DATA_DIR": str(tmp_path / "data"),
+        "BACKLANE_OPERATIONS_PORT": "0",
+        "BACKLANE_FAILPOINTS": "drain.after_not_serving=kill",
+        "BACKLANE_FAILPOINT_HITS": str(hits),
+    }
+    process = ServiceProcess(
+        "operations_service", env_prefix="BACKLANE_OPERATIONS_", folder=tmp_path, env=env
+    )
+    with process:
+        assert "failpoints are armed" in process.read_log()
+        assert process.terminate() == -signal.SIGKILL
+    assert hits.read_text(encoding="utf-8") == "drain.after_not_serving\n"
+
+
+def test_a_failpoint_that_does_not_exist_ends_the_start(tmp_path: Path):
+    env = {"BACKLANE_OPERATIONS_DATA_DIR": str(tmp_path), "BACKLANE_FAILPOINTS": "nowhere=kill"}
+    process = ServiceProcess(
+        "operations_service", env_prefix="BACKLANE_OPERATIONS_", folder=tmp_path, env=env
+    )
+    with pytest.raises(RuntimeError, match="no failpoint or action like"):
+        process.start()

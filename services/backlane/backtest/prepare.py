@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from backlane.backtest.checkpoint import Checkpoint
+from backlane.backtest.checkpointing import CheckpointTaker, predict
 from backlane.backtest.observer import RunObserver, raise_if_cancelled
 from backlane.backtest.request import BacktestRequest
 from backlane.backtest.rules import DecisionRules, decision_rules, rules_record
@@ -31,6 +33,7 @@ class Prepared:
     switches: Switches
     window: Window
     features: FeatureMatrix
+    raw_scores: NDArray[np.float32]
     scores: Scores
     decisions: DecisionRules
     rules: NDArray[np.void]
@@ -44,6 +47,9 @@ def prepare(
     bars: Mapping[str, BarSeries],
     observer: RunObserver,
     slot: NDArray[np.float64],
+    *,
+    resume: Checkpoint | None = None,
+    checkpoints: CheckpointTaker | None = None,
 ) -> Prepared:
     """Computes everything that does not depend on the position: features, scores, rules."""
     info, switches = predictor.info, request.resolved_switches()
@@ -63,7 +69,7 @@ def prepare(
         raise_if_cancelled(slot)
         observer.advanced(done)
 
-    raw = predictor.predict(features.values, on_progress)
+    raw = predict(predictor, features, on_progress, resume, checkpoints)
     scores = _scores(raw, info.head, decisions, switches)
     first = first_simulated_index(window, features, info.sequence_length, switches)
     reason = _score_reasons(features, scores, info.sequence_length)
@@ -82,7 +88,7 @@ def prepare(
         cash_fractions(request.sizing, base),
     )
     rules = rules_record(request, decisions, switches)
-    return Prepared(info, switches, window, features, scores, decisions, rules, first, inputs)
+    return Prepared(info, switches, window, features, raw, scores, decisions, rules, first, inputs)
 
 
 def _scores(

@@ -1,22 +1,30 @@
 """The request of a backtest: one record for the command line, the SDK, the services and files."""
 
+from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, time
+from difflib import get_close_matches
 from typing import Annotated, Any, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
+    field_validator,
     model_validator,
 )
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from backlane.backtest.switches import PROFILES, SWITCH_NAMES, EndDate, Switches
 from backlane.errors import FieldViolation, InvalidRequestError
 
 DAY_NS = 86_400_000_000_000
 DEFAULT_FRACTION = 0.25
+FIRST_YEAR, LAST_YEAR = 1678, 2261
+"""Years that 64 bits of nanoseconds hold from their first day to their last."""
+_MOMENT_FORM = "write ISO 8601, as in 2023-12-31 or 2023-12-31T14:00:00Z"
 
 
 class _Record(BaseModel):
@@ -159,13 +167,42 @@ class DecisionChoice(_Record):
 
 def _moment(value: object) -> object:
     """Reads ISO 8601, and leaves a bare date a date: what its end is depends on the profile."""
+    moment = value
     if isinstance(value, str):
         text = value.strip()
         bare = len(text) == len("2023-12-31")
-        return date.fromisoformat(text) if bare else datetime.fromisoformat(text)
-    if isinstance(value, date):  # a datetime is a date, too
-        return value
-    raise ValueError("write an ISO 8601 date or time, as in 2023-12-31 or 2023-12-31T14:00:00Z")
+        try:
+            moment = date.fromisoformat(text) if bare else datetime.fromisoformat(text)
+        except ValueError:
+            raise ValueError(f"{text[:40]!r} is no date or time: {_MOMENT_FORM}") from None
+    if not isinstance(moment, date):  # a datetime is a date, too
+        raise ValueError(_MOMENT_FORM)  # noqa: TRY004 - pydantic takes a ValueError alone
+    if not FIRST_YEAR <= moment.year <= LAST_YEAR:
+        raise ValueError(f"{moment} lies outside the years {FIRST_YEAR} to {LAST_YEAR}")
+    return moment
+
+
+def _known_profile(name: str) -> str:
+    if name not in PROFILES:
+        raise ValueError(f"{name[:40]!r} is no profile{_known(name, PROFILES)}")
+    return name
+
+
+def _known(name: object, names: Iterable[str]) -> str:
+    """Returns the end of a message: the name that was probably meant, and those that there are."""
+    known = list(names)
+    close = get_close_matches(str(name)[:80], known, n=1)
+    meant = f"; did you mean {close[0]}?" if close else ":"
+    return f"{meant} use {', '.join(known)}"
+
+
+def _refusal(problems: Mapping[tuple[str, ...], str]) -> ValidationError:
+    """Returns an error at fields of its own, which a plain ValueError cannot name."""
+    details = []
+    for field, message in problems.items():
+        problem = PydanticCustomError("value_error", "{message}", {"message": message})
+        details.append(InitErrorDetails(type=problem, loc=field, input=None))
+    return ValidationError.from_exception_data("request", details)
 
 
 Moment = Annotated[date | datetime, BeforeValidator(_moment)]
@@ -202,33 +239,42 @@ class BacktestRequest(_Record):
     exits: ExitChoice = ExitChoice()
     costs: CostChoice = CostChoice()
     margin: MarginChoice = MarginChoice()
-    profile: str = "default"
+    profile: Annotated[str, AfterValidator(_known_profile)] = "default"
     switches: dict[str, Any] = {}
     decisions: DecisionChoice = DecisionChoice()
     model_digest: str = ""
     dataset_digests: dict[str, str] = {}
 
+    @field_validator("switches")
+    @classmethod
+    def _known_switches(cls, switches: dict[str, Any]) -> dict[str, Any]:
+        problems: dict[tuple[str, ...], str] = {}
+        for name, value in switches.items():
+            try:
+                _switch_value(name, value)
+            except ValueError as error:
+                problems[(name[:80],)] = str(error)
+        if problems:
+            raise _refusal(problems)
+        return switches
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.profile not in PROFILES:
-            raise ValueError(f"profile {self.profile!r} is unknown: use {', '.join(PROFILES)}")
         units, lots = self.sizing.units, (self.sizing.units or 0.0) / self.lot_size
         if units is not None and abs(lots - round(lots)) > 1e-9 * max(1.0, lots):
-            raise ValueError(f"sizing.units {units} is no multiple of lot_size {self.lot_size}")
-        switches = self.resolved_switches()
-        start, end = self.first_bar_ns(), self._end_ns(switches)
+            message = f"{units} is no multiple of lot_size {self.lot_size}"
+            raise _refusal({("sizing", "units"): message})
+        start, end = self.first_bar_ns(), self.last_bar_ns()
         if start is not None and end is not None and start > end:
-            raise ValueError("start is after end")
+            message = f"{self.start} is after the end, {self.end}: give an earlier start"
+            raise _refusal({("start",): message})
         return self
 
     def resolved_switches(self) -> Switches:
         """Returns the switches of the profile with the single ones on top."""
         values = {name: getattr(PROFILES[self.profile], name) for name in SWITCH_NAMES}
-        for name, value in self.switches.items():
-            if name not in values:
-                raise ValueError(f"switch {name!r} is unknown: use {', '.join(SWITCH_NAMES)}")
-            values[name] = _switch_value(name, value, type(values[name]))
-        return Switches(**values)
+        given = {name: _switch_value(name, value) for name, value in self.switches.items()}
+        return Switches(**(values | given))
 
     def first_bar_ns(self) -> int | None:
         """Returns the first bar's earliest open time, or None for the first that there is."""
@@ -236,28 +282,38 @@ class BacktestRequest(_Record):
 
     def last_bar_ns(self) -> int | None:
         """Returns the last bar's latest open time, or None for the last that there is."""
-        return self._end_ns(self.resolved_switches())
-
-    def _end_ns(self, switches: Switches) -> int | None:
         if self.end is None:
             return None
-        return moment_ns(self.end, whole_day=switches.end_date is EndDate.WHOLE_DAY)
+        whole_day = self.resolved_switches().end_date is EndDate.WHOLE_DAY
+        return moment_ns(self.end, whole_day=whole_day)
 
 
-def _switch_value(name: str, value: object, kind: type) -> object:
-    if isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
-        if kind is int and not 0 <= value <= 1_000_000:  # type: ignore[operator]
-            raise ValueError(f"switch {name!r} must lie between 0 and 1,000,000")
+def _switch_value(name: str, value: object) -> object:
+    """Returns the value of a switch in its own type; ValueError says what it can be."""
+    if name not in SWITCH_NAMES:
+        raise ValueError(f"is no switch{_known(name, SWITCH_NAMES)}")
+    kind = type(getattr(PROFILES["default"], name))
+    if kind is bool:
+        if not isinstance(value, bool):
+            raise ValueError(f"{_shown(value)} is no value of it: use true or false")
         return value
-    if kind not in (bool, int):
-        try:
-            return kind(value)
-        except ValueError:
-            known = ", ".join(item.value for item in kind)  # type: ignore[attr-defined]
-            raise ValueError(f"switch {name!r} cannot be {value!r}: use {known}") from None
-    raise ValueError(
-        f"switch {name!r} must be {'true or false' if kind is bool else 'a whole number'}"
-    )
+    if kind is int:
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= 1_000_000:
+            raise ValueError(
+                f"{_shown(value)} is no value of it: use a whole number from 0 to 1000000"
+            )
+        return value
+    names = [item.value for item in kind]
+    if isinstance(value, kind) or (isinstance(value, str) and value in names):
+        return kind(value)
+    meant = value if isinstance(value, str) else ""
+    raise ValueError(f"{_shown(value)} is no value of it{_known(meant, names)}")
+
+
+def _shown(value: object) -> str:
+    """Only what has no parts is shown: a few aliases in YAML make a list of a billion."""
+    is_plain = value is None or isinstance(value, str | int | float)
+    return ascii(value)[:40] if is_plain else f"a {type(value).__name__}"
 
 
 def parse_request(content: object, *, root: str = "") -> BacktestRequest:
@@ -276,6 +332,18 @@ def parse_request(content: object, *, root: str = "") -> BacktestRequest:
 
 
 def _violation(root: str, detail: Any) -> FieldViolation:
-    path = [str(part) for part in detail["loc"] if part not in ("date", "datetime")]
-    description = str(detail["msg"]).removeprefix("Value error, ")
+    path = [str(part)[:80] for part in detail["loc"] if part not in ("date", "datetime")]
+    if detail["type"] == "extra_forbidden":
+        description = f"is no field of a request{_known(path[-1], _fields_beside(path))}"
+    else:
+        description = str(detail["msg"]).removeprefix("Value error, ")
     return FieldViolation(".".join([root, *path] if root else path) or "request", description)
+
+
+def _fields_beside(path: list[str]) -> tuple[str, ...]:
+    """Returns the fields of the section that the last part of `path` was written into."""
+    section: type[BaseModel] = BacktestRequest
+    for name in path[:-1]:
+        inner = section.model_fields[name].annotation
+        section = inner if isinstance(inner, type) and issubclass(inner, BaseModel) else section
+    return tuple(section.model_fields)

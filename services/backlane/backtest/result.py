@@ -1,7 +1,7 @@
 """What a run gives, in memory: the same object for a notebook, a file and a service."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +34,8 @@ class BacktestRun:
     `bars`, `features` and `scores` are cut to the simulated bars. `equity` and `cash` are NaN where
     the account was not marked (only ktrdr profiles leave such bars); `position` is in signed units.
     `trades` and `fills` are record arrays (`portfolio.trade`); `config` is everything that was
-    chosen, defaults filled in.
+    chosen, defaults filled in. `timings` are the seconds that each phase took (`observer.PHASES`),
+    as far as it was timed; no digest depends on them.
     """
 
     request: BacktestRequest
@@ -54,6 +55,11 @@ class BacktestRun:
     config: Mapping[str, object]
     provenance: Provenance
     final_cash: float
+    timings: Mapping[str, float] = field(default_factory=dict)
+
+    def timed(self, timings: Mapping[str, float]) -> "BacktestRun":
+        """Returns the same run with these timings beside those that it has."""
+        return replace(self, timings={**self.timings, **timings})
 
     def metric(self, metric_id: str) -> float | None:
         """Returns the value of a metric, None where it is undefined; KeyError for an unknown id."""

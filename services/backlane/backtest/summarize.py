@@ -37,6 +37,7 @@ def summarize_run(run: BacktestRun, files: tuple[ResultFile, ...] = ()) -> Resul
         first_bar_ns=int(run.bars.open_time_ns[0]),
         last_bar_ns=int(run.bars.open_time_ns[-1]),
         files=files,
+        timings=dict(run.timings),
     )
 
 

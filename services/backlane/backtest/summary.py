@@ -1,10 +1,13 @@
 """The summary of a finished run, for those who read results: light, without arrays."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from backlane.backtest.funnel import FunnelStage, explain_no_trades
-from backlane.backtest.request import BacktestRequest
+
+if TYPE_CHECKING:
+    from backlane.backtest.request import BacktestRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +48,19 @@ class ResultFile:
 class ResultSummary:
     """What a run gave. `request` is the run as it was made, every default filled in.
 
-    Times are those of the first and the last simulated bar, UTC nanoseconds.
+    Times are those of the first and the last simulated bar, UTC nanoseconds. `timings` are the
+    seconds that each phase of the run took, in their order; no digest depends on them.
     """
 
     result_digest: str
     metrics: tuple[MetricSummary, ...]
     funnel: tuple[FunnelStage, ...]
     provenance: ProvenanceSummary
-    request: BacktestRequest
+    request: "BacktestRequest"
     first_bar_ns: int
     last_bar_ns: int
     files: tuple[ResultFile, ...] = ()
+    timings: Mapping[str, float] = field(default_factory=dict)
 
     def metric(self, metric_id: str) -> float | None:
         """Returns the value of a metric, None where it is undefined; KeyError for an unknown id."""

@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+from backlane.backtest.observer import PhaseTimer
 from backlane.backtest.request import BacktestRequest
 from backlane.backtest.summarize import summarize_run
 from backlane.cli.display import new_display
 from backlane.cli.local_run import run_local
 from backlane.cli.outcome import outcome_document, print_outcome
 from backlane.cli.output import print_json, say_aside
+from backlane.clock import SystemClock
 from backlane.sources.results import write_result
 
 
@@ -24,7 +26,11 @@ def run_here(
         say_aside("Stopped; nothing is written.")
         raise
     if out is not None:
+        timer = PhaseTimer(SystemClock())
+        timer.entered("result", len(run.bars))
         write_result(run, out)
+        timer.stop()
+        run = run.timed(timer.timings)
     summary = summarize_run(run)
     if as_json:
         print_json(outcome_document(summary, operation=None, out=out))

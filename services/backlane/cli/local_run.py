@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backlane.backtest.engine import run_backtest
+from backlane.backtest.observer import PhaseTimer
 from backlane.backtest.request import BacktestRequest
 from backlane.backtest.result import BacktestRun
 from backlane.cli.display import Display
 from backlane.cli.status import RunStatus
 from backlane.cli.version import read_versions
+from backlane.clock import SystemClock
 from backlane.cycle.loop import Slot, new_slot
 from backlane.errors import (
     DatasetChangedError,
@@ -75,19 +77,22 @@ class LocalRun:
         self._latest = RunStatus("load")
 
     def work(self) -> BacktestRun:
-        """Loads the bundle and the bars, and runs the engine."""
-        self._push(RunStatus("load"))
+        """Loads the bundle and the bars, and runs the engine; tells how long each phase took."""
+        timer = PhaseTimer(SystemClock(), self)
+        timer.entered("load", 0)
         bundle = self.load_bundle()
         bars = self.load_bars(bundle.info)
-        return run_backtest(
+        run = run_backtest(
             self._request,
             load_predictor(bundle),
             bars,
             dataset_digests={label: bars_digest(series) for label, series in bars.items()},
-            observer=self,
+            observer=timer,
             slot=self._slot,
             versions=read_versions(),
         )
+        timer.stop()
+        return run.timed(timer.timings)
 
     def cancel(self) -> None:
         """Stops the engine before its next bar, or its next chunk of predictions."""

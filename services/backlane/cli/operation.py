@@ -1,10 +1,16 @@
-"""`backlane operation …`: look at runs, follow them, wait for them, stop them."""
+"""`backlane operation …`: look at runs, follow them, stop them, go on with them, clear them up."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from backlane.cli.exit_codes import ExitCode
+from backlane.cli.operation_display import (
+    operation_document,
+    operation_row,
+    say_point,
+    show_operation,
+)
 from backlane.cli.options import Home, Json, OperationName, OperationsAddress, operation_name
 from backlane.cli.output import print_json, print_table, say, say_aside
 from backlane.cli.places import addresses_of
@@ -14,15 +20,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from backlane.client.operations import OperationsClient
-    from backlane.operations.operation import Operation
     from backlane.operations.selection import Selection
 
 app = typer.Typer(
-    name="operation", help="Look at runs, follow and cancel them.", no_args_is_help=True
+    name="operation",
+    help="Look at runs, follow, cancel, resume and remove them.",
+    no_args_is_help=True,
 )
 
 LIST_LIMIT = 20
 LIST_LIMIT_MAX = 100_000
+SECONDS_PER_DAY = 86_400.0
+METRICS_WAIT_S = 20.0
+"""How long one call waits for more points."""
 
 
 @app.command("list")
@@ -34,17 +44,26 @@ def list_operations(
     label: Annotated[
         list[str] | None, typer.Option(help="Only with this label: KEY=VALUE.")
     ] = None,
+    kind: Annotated[
+        list[str] | None, typer.Option(help="Only of this kind, such as backtest.run.")
+    ] = None,
     limit: Annotated[
         int, typer.Option(min=1, max=LIST_LIMIT_MAX, help="At most so many.")
     ] = LIST_LIMIT,
+    oldest_first: Annotated[
+        bool, typer.Option("--oldest-first", help="The oldest first, not the newest.")
+    ] = False,
     as_json: Json = False,
     home: Home = None,
     operations_address: OperationsAddress = None,
 ) -> None:
     """List operations, newest first."""
-    selection = _selection(state or [], label or [])
+    from backlane.operations.selection import ListOrder
+
+    selection = _selection(state or [], label or [], kind or [])
+    order = ListOrder.OLDEST_FIRST if oldest_first else ListOrder.NEWEST_FIRST
     with _client(home, operations_address) as client:
-        operations = list(client.list_operations(selection, limit=limit))
+        operations = list(client.list_operations(selection, limit=limit, order=order))
     if as_json:
         print_json({"operations": [operation_document(each) for each in operations]})
         return
@@ -53,7 +72,7 @@ def list_operations(
         return
     print_table(
         ("operation", "kind", "state", "created", "took", "progress"),
-        [_row(each) for each in operations],
+        [operation_row(each) for each in operations],
     )
 
 
@@ -67,7 +86,7 @@ def get(
     """Show one operation as it is now."""
     with _client(home, operations_address) as client:
         operation = client.get(operation_name(name))
-    _show(operation, as_json=as_json)
+    show_operation(operation, as_json=as_json)
 
 
 @app.command("watch")
@@ -115,7 +134,7 @@ def wait(
 
     with _client(home, operations_address) as client:
         operation = client.wait(operation_name(name), timeout_s=timeout)
-    _show(operation, as_json=as_json)
+    show_operation(operation, as_json=as_json)
     if not operation.state.is_terminal:
         raise typer.Exit(ExitCode.NOT_DONE)
     raise typer.Exit(Ended(operation.name, operation.state, operation.error).exit_code)
@@ -132,7 +151,7 @@ def cancel(
     """Ask an operation to stop; it ends as cancelled once its worker has stopped."""
     with _client(home, operations_address) as client:
         operation = client.cancel(operation_name(name), reason)
-    _show(operation, as_json=as_json)
+    show_operation(operation, as_json=as_json)
 
 
 @app.command("delete")
@@ -155,74 +174,108 @@ def delete(
         say(f"Deleted {full_name}.")
 
 
-def operation_document(operation: "Operation") -> dict[str, Any]:
-    """Returns what `--json` says of an operation."""
-    from backlane.cli.outcome import iso_time
-    from backlane.cli.watching import error_of, progress_document
-
-    times = {
-        "create_time": operation.create_time_ns,
-        "start_time": operation.start_time_ns,
-        "end_time": operation.end_time_ns,
-    }
-    return {
-        "name": operation.name,
-        "kind": operation.kind,
-        "state": operation.state.lower(),
-        **{key: None if time is None else iso_time(time) for key, time in times.items()},
-        "attempt": operation.attempt,
-        "labels": dict(operation.labels),
-        "progress": operation.progress and progress_document(operation.progress),
-        "error": error_of(operation.error),
-        "cancel_reason": operation.cancel_reason,
-        "revision": operation.revision,
-    }
-
-
-def _show(operation: "Operation", *, as_json: bool) -> None:
-    document = operation_document(operation)
-    if as_json:
-        print_json(document)
+@app.command("resume")
+def resume(
+    name: OperationName,
+    request_id: Annotated[
+        str | None, typer.Option(help="UUID; the same one again resumes nothing twice.")
+    ] = None,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Print the name of the new operation, and end.")
+    ] = False,
+    as_json: Json = False,
+    home: Home = None,
+    operations_address: OperationsAddress = None,
+) -> None:
+    """Go on from the last checkpoint of a failed or cancelled operation, as a new one."""
+    with _client(home, operations_address) as client:
+        resumed = client.resume(operation_name(name), request_id=request_id)
+    if detach or as_json:
+        if as_json:
+            print_json(operation_document(resumed))
+        else:
+            say(resumed.name)
+            say_aside(f"Follow it: backlane operation watch {resumed.name}")
         return
-    say(operation.name)
-    say(f"  kind      {operation.kind}")
-    say(f"  state     {document['state']}")
-    for label, key in (
-        ("created", "create_time"),
-        ("started", "start_time"),
-        ("ended", "end_time"),
-    ):
-        if document[key]:
-            say(f"  {label:9} {document[key]}")
-    if _progress(operation):
-        say(f"  progress  {_progress(operation)}")
-    if operation.cancel_reason:
-        say(f"  cancel    {operation.cancel_reason}")
-    if operation.error is not None:
-        say(f"  error     {operation.error.reason}: {operation.error.message}")
+    say_aside(f"{resumed.name} goes on from a checkpoint of {resumed.resumed_from}.")
+    watch(resumed.name, home=home, operations_address=operations_address)
 
 
-def _row(operation: "Operation") -> tuple[str, ...]:
-    from backlane.cli.outcome import iso_time
+@app.command("prune")
+def prune(
+    older_than: Annotated[
+        float | None,
+        typer.Option(min=0, help="Only those that ended so many days ago (default: retention)."),
+    ] = None,
+    state: Annotated[
+        list[str] | None, typer.Option(help="Only these: succeeded, failed, cancelled.")
+    ] = None,
+    label: Annotated[
+        list[str] | None, typer.Option(help="Only with this label: KEY=VALUE.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Count them, and remove nothing.")
+    ] = False,
+    as_json: Json = False,
+    home: Home = None,
+    operations_address: OperationsAddress = None,
+) -> None:
+    """Remove operations that have ended, with their events and points. Results stay."""
+    selection = _selection(state or [], label or [])
+    older_than_s = None if older_than is None else older_than * SECONDS_PER_DAY
+    count, has_more = 0, True
+    with _client(home, operations_address) as client:
+        while has_more:
+            round_ = client.prune(selection, older_than_s=older_than_s, is_dry_run=dry_run)
+            count += round_.operation_count
+            has_more = round_.has_more and not dry_run
+    if as_json:
+        print_json({"operation_count": count, "dry_run": dry_run})
+        return
+    done, plural = "Would remove" if dry_run else "Removed", "" if count == 1 else "s"
+    say(f"{done} {count:,} operation{plural}.")
 
-    took = ""
-    if operation.start_time_ns is not None and operation.end_time_ns is not None:
-        took = f"{(operation.end_time_ns - operation.start_time_ns) / 1e9:.1f} s"
-    created = iso_time(operation.create_time_ns // 10**9 * 10**9)
-    state = operation.state.lower()
-    progress = _progress(operation) if operation.error is None else operation.error.reason
-    return operation.name, operation.kind, state, created, took, progress
+
+@app.command("metrics")
+def metrics(
+    name: OperationName,
+    cursor: Annotated[
+        int, typer.Option(min=0, help="Only points after this index; the output ends with it.")
+    ] = 0,
+    series: Annotated[
+        list[str] | None, typer.Option(help="Only this series, such as equity.")
+    ] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Wait for more, until the operation has ended.")
+    ] = False,
+    as_json: Json = False,
+    home: Home = None,
+    operations_address: OperationsAddress = None,
+) -> None:
+    """Print the metric points of an operation, from a cursor on; say the cursor to go on from."""
+    full_name, wanted = operation_name(name), frozenset(series or [])
+    with _client(home, operations_address) as client:
+        while True:
+            page = client.metric_page(
+                full_name,
+                after_index=cursor,
+                series=wanted,
+                wait_s=METRICS_WAIT_S if follow else 0.0,
+            )
+            for point in page.points:
+                say_point(point, as_json=as_json)
+            is_read_out = page.is_complete or page.through_index == cursor
+            cursor = page.through_index
+            if page.is_complete or (is_read_out and not follow):
+                break
+    if as_json:
+        print_json({"cursor": cursor, "complete": page.is_complete})
+    else:
+        rest = "that is all of them" if page.is_complete else f"go on with --cursor {cursor}"
+        say_aside(f"Through index {cursor}: {rest}.")
 
 
-def _progress(operation: "Operation") -> str:
-    if operation.progress is None or operation.state.is_terminal:
-        return ""
-    progress = operation.progress
-    done = f" {progress.completed_units:,}/{progress.total_units:,}" if progress.total_units else ""
-    return f"{progress.phase}{done}"
-
-
-def _selection(states: list[str], labels: list[str]) -> "Selection":
+def _selection(states: list[str], labels: list[str], kinds: list[str] | None = None) -> "Selection":
     from backlane.operations.operation import State
     from backlane.operations.selection import Selection
 
@@ -238,7 +291,8 @@ def _selection(states: list[str], labels: list[str]) -> "Selection":
             message = f"{text!r} does not read KEY=VALUE."
             raise InvalidRequestError(message, violations=(FieldViolation("--label", message),))
         pairs[key] = value
-    return Selection(states=frozenset(known[state.lower()] for state in states), labels=pairs)
+    chosen = frozenset(known[state.lower()] for state in states)
+    return Selection(states=chosen, kinds=frozenset(kinds or ()), labels=pairs)
 
 
 def _client(home: "Path | None", address: str | None) -> "OperationsClient":

@@ -92,6 +92,8 @@ def print_outcome(summary: "ResultSummary", *, operation: str | None, out: Path 
         say(summary.no_trades_because)
         say()
     say(f"result digest  {summary.result_digest}")
+    if summary.timings:
+        say(f"took           {format_timings(summary.timings)}")
     if operation is not None:
         say(f"operation      {operation}")
     if out is not None:
@@ -134,8 +136,15 @@ def outcome_document(
         "config_digest": provenance.config_digest,
         "order_digest": provenance.order_digest,
         "versions": dict(provenance.versions),
+        "timings": dict(summary.timings),
         "out": None if out is None else str(out),
     }
+
+
+def format_timings(timings: Mapping[str, float]) -> str:
+    """Returns the seconds in all, then those of each phase."""
+    phases = ", ".join(f"{phase} {seconds:.2f}" for phase, seconds in timings.items())
+    return f"{sum(timings.values()):.2f} s: {phases}"
 
 
 def iso_time(time_ns: int) -> str:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 REQUEST_BYTES_MAX = 1 << 20
 """Size of a request file; a larger one is surely another file."""
 
+REQUEST_VALUES_MAX = 100_000
+"""Values in a request file; a few lines of aliases can make a billion."""
+
 BUNDLE_MARK = "metadata_v3.json"
 """The file by which a folder is known for a bundle."""
 
@@ -194,8 +197,14 @@ def read_request_file(path: Path) -> dict[str, Any]:
         raise InvalidRequestError(f"{path} is over {REQUEST_BYTES_MAX} bytes: no request is.")
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InvalidRequestError(f"{path} is neither YAML nor JSON: {error}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        problem = f"{path} is neither YAML nor JSON: {_yaml_mistake(error)}."
+        raise InvalidRequestError(problem) from error
+    if _holds_more_than(REQUEST_VALUES_MAX, document):
+        raise InvalidRequestError(
+            f"{path} holds more than {REQUEST_VALUES_MAX} values, as when aliases multiply each "
+            "other: no request does."
+        )
     if not isinstance(document, dict):
         raise InvalidRequestError(f"{path} holds no request: write `name: value` lines.")
     folder = path.absolute().parent
@@ -209,6 +218,29 @@ def read_request_file(path: Path) -> dict[str, Any]:
             for label, file in files.items()
         }
     return document
+
+
+def _holds_more_than(limit: int, document: object) -> bool:
+    """Says whether whoever walks the document meets more values; aliases count as often as used."""
+    waiting, count = [document], 0
+    while waiting and count <= limit:
+        value = waiting.pop()
+        inner = list(value.values()) if isinstance(value, dict) else value
+        waiting += inner if isinstance(inner, list) else []
+        count += 1
+    return count > limit
+
+
+def _yaml_mistake(error: Exception) -> str:
+    """Returns what is wrong and where, in one line."""
+    if isinstance(error, UnicodeDecodeError):
+        return f"its byte {error.start + 1} is no text in UTF-8"
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    mark = getattr(error, "problem_mark", None)
+    where = "" if mark is None else f" at line {mark.line + 1}, column {mark.column + 1}"
+    problem = getattr(error, "problem", None) or str(error).partition("\n")[0]
+    return f"{problem}{where}"
 
 
 def parse_model(text: str, *, is_local: bool) -> dict[str, str]:

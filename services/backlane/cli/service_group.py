@@ -5,14 +5,16 @@ import fcntl
 import json
 import os
 import signal
+from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from backlane.cli.exit_codes import ExitCode
 from backlane.cli.service_process import LogLine, ServiceDiedError, ServiceProcess, ServiceSpec
+from backlane.clock import Clock, SystemClock
 from backlane.errors import BacklaneError
 
 START_DEADLINE_S = 90.0
@@ -20,6 +22,13 @@ START_DEADLINE_S = 90.0
 
 DRAIN_S = 10.0
 """Seconds that running calls and runs get to end."""
+
+RESTARTS_MAX = 5
+"""Times that one service is started again within RESTART_WINDOW_S; one more death ends them all."""
+
+RESTART_WINDOW_S = 60.0
+RESTART_DELAY_S = 0.2
+"""Pause before a service is started again the second time in a row; it doubles each time."""
 
 
 class ServicesFailedError(BacklaneError):
@@ -30,25 +39,55 @@ class ServicesFailedError(BacklaneError):
 
 @dataclass(frozen=True, slots=True)
 class GroupSettings:
-    """Where the services live; `first_port` 0 takes free ports."""
+    """Where the services live; `first_port` 0 takes free ports.
+
+    `store` is the URL of the registry's database, None for a file in the home. `workers` is how
+    many runs go on at once, None for the service's own choice; 0 leaves them to `backlane worker`.
+    """
 
     home: Path
     models_dir: Path
     first_port: int
     log_level: str
+    store: str | None = None
+    workers: int | None = None
 
 
 Ready = Callable[[dict[str, ServiceProcess], dict[str, str]], None]
 
 
+class Restarts:
+    """How often one service was started again, and whether it may be once more."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._times_s: deque[float] = deque(maxlen=RESTARTS_MAX)
+
+    def next_delay_s(self) -> float | None:
+        """Notes a death; returns the pause before the next start, None when it is the last one."""
+        now_s = self._clock.monotonic_s()
+        while self._times_s and now_s - self._times_s[0] > RESTART_WINDOW_S:
+            self._times_s.popleft()
+        count = len(self._times_s)
+        if count == RESTARTS_MAX:
+            return None
+        self._times_s.append(now_s)
+        return 0.0 if count == 0 else RESTART_DELAY_S * 2 ** (count - 1)
+
+
 class ServiceGroup:
-    """Starts operations and models, then backtests, which needs both; watches and ends them."""
+    """Starts operations and models, then backtests, which needs both; watches and ends them.
+
+    A service that dies is started again at its address, so that clients and the other services,
+    who try again, go on.
+    """
 
     def __init__(self, settings: GroupSettings, log: LogLine) -> None:
         self._settings = settings
         self._run_dir = settings.home / "run"
         self._log = log
         self._services: dict[str, ServiceProcess] = {}
+        self._specs: dict[str, ServiceSpec] = {}
         self._stop = asyncio.Event()
         self._force = asyncio.Event()
 
@@ -56,7 +95,7 @@ class ServiceGroup:
         """Serves until a signal; calls `ready` once with the processes and their addresses.
 
         Returns OK after a drain and INTERRUPTED after a second signal cut it short. Raises
-        ServicesFailedError when a service cannot start, or ends by itself.
+        ServicesFailedError when a service cannot start, or ends by itself again and again.
         """
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -67,11 +106,11 @@ class ServiceGroup:
             if addresses is not None:
                 write_atomically(addresses_file, json.dumps(addresses, indent=2) + "\n")
                 ready(self._services, addresses)
-                await self._until_stopped(self._first_death())
+                await self._until_stopped(self._keep_alive(addresses))
         except ServiceDiedError as error:
             raise ServicesFailedError(
-                f"{error.name} ended by itself with exit code {error.returncode}; its last lines "
-                "above say why. The other services were drained.",
+                f"{error.name} ended by itself with exit code {error.returncode}, again and again; "
+                "its last lines above say why. The other services were drained.",
                 metadata={"service": error.name, "exit_code": str(error.returncode)},
             ) from error
         except TimeoutError as error:
@@ -121,19 +160,40 @@ class ServiceGroup:
     async def _launch(self, spec: ServiceSpec) -> None:
         service = ServiceProcess(spec, self._run_dir / f"{spec.name}.address", self._log)
         self._services[spec.name] = service
+        self._specs[spec.name] = spec
         await service.start()
 
-    async def _first_death(self) -> None:
-        ends = {
-            asyncio.create_task(service.wait_end()): service for service in self._services.values()
-        }
+    async def _keep_alive(self, addresses: dict[str, str]) -> None:
+        """Starts whatever dies again, where it was; raises ServiceDiedError when that is no use."""
+        keeping = [
+            asyncio.create_task(self._keep_one_alive(name, address), name=f"keeping {name}")
+            for name, address in addresses.items()
+        ]
         try:
-            done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-            dead = done.pop()
-            raise ServiceDiedError(ends[dead].name, dead.result())
+            done, _ = await asyncio.wait(keeping, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
         finally:
-            for task in ends:
+            for task in keeping:
                 task.cancel()
+            await asyncio.gather(*keeping, return_exceptions=True)
+
+    async def _keep_one_alive(self, name: str, address: str) -> None:
+        restarts = Restarts(SystemClock())
+        settings = {**self._specs[name].settings, "PORT": address.rpartition(":")[2]}
+        spec = replace(self._specs[name], settings=settings)
+        while True:
+            returncode = await self._services[name].wait_end()
+            self._services[name].kill()  # workers that outlived it
+            delay_s = restarts.next_delay_s()
+            if delay_s is None:
+                raise ServiceDiedError(name, returncode)
+            self._log(name, f"ended by itself with exit code {returncode}; starting it again")
+            await asyncio.sleep(delay_s)
+            await self._launch(spec)
+            with suppress(ServiceDiedError):  # it shows in the next round
+                await self._services[name].wait_serving()
+                self._log(name, f"serves again at {address}")
 
     async def _drain_all(self) -> None:
         """Drains backtests first, operations last: a run that ends can still say so."""
@@ -152,7 +212,8 @@ class ServiceGroup:
                 await self._services[name].drain(DRAIN_S)
 
     def _operations(self) -> ServiceSpec:
-        return self._spec("operations", "operations_service", 0, {})
+        store = {"STORE_URL": self._settings.store} if self._settings.store else {}
+        return self._spec("operations", "operations_service", 0, store)
 
     def _models(self) -> ServiceSpec:
         root = str(self._settings.models_dir)
@@ -163,6 +224,8 @@ class ServiceGroup:
             "OPERATIONS_ADDRESS": addresses["operations"],
             "MODELS_ADDRESS": addresses["models"],
         }
+        if self._settings.workers is not None:
+            peers["WORKERS"] = str(self._settings.workers)
         return self._spec("backtests", "backtest_service", 2, peers)
 
     def _spec(self, name: str, module: str, port_offset: int, own: dict[str, str]) -> ServiceSpec:

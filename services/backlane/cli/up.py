@@ -44,6 +44,22 @@ def up(
             help="The first of three ports in a row; 0 takes free ones.",
         ),
     ] = FIRST_PORT,
+    store: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Where operations are kept: postgresql://… or sqlite:///… "
+            "(default: a file in the home).",
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=256,
+            help="Runs at once (default: half of the CPUs); 0 leaves them to `backlane worker`.",
+        ),
+    ] = None,
     log_level: Annotated[
         str,
         typer.Option(callback=_log_level, help="Least level shown: debug, info, warning, error."),
@@ -52,13 +68,14 @@ def up(
 ) -> None:
     """Start the three services in this terminal, on 127.0.0.1 alone.
 
-    Ctrl-C drains them: runs under way get time to end. A second Ctrl-C ends them at once.
+    A service that dies is started again where it was. Ctrl-C drains them: runs under way leave a
+    checkpoint and wait for the next start. A second Ctrl-C ends them at once.
     """
     from backlane.cli.service_group import GroupSettings, ServiceGroup, only_one
 
     place = home_of(home)
     models = models_dir_of(models_dir, place)
-    settings = GroupSettings(place, models, port, log_level)
+    settings = GroupSettings(place, models, port, log_level, store, workers)
     os.environ["BACKLANE_HOME"] = str(place)  # for the services, which inherit it
 
     def ready(services: dict[str, ServiceProcess], addresses: dict[str, str]) -> None:

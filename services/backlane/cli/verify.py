@@ -94,6 +94,7 @@ def _print_comparison(compared: "Verification") -> None:
         ("part", "", "what differs first"),
         [(part.part, _word(part.is_same), part.detail) for part in compared.parts],
     )
+    say(compared.engine.statement)
     first = compared.first_difference
     if compared.is_same:
         say(

@@ -7,6 +7,7 @@ import typer
 
 from backlane.cli.options import Json
 from backlane.cli.output import print_json, say
+from backlane.sources.engine_source import ENGINE, engine_digest
 
 app = typer.Typer(name="version")
 
@@ -14,14 +15,17 @@ PACKAGES = ("backlane", "grpcio", "protobuf", "numpy", "numba", "pandas", "pyarr
 
 
 def read_versions() -> dict[str, str]:
-    """Returns the installed versions, without importing anything; what is missing is left out."""
+    """Returns the installed versions and the engine's digest; what is missing is left out.
+
+    Imports none of the packages.
+    """
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
             found[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return {**found, ENGINE: engine_digest()}
 
 
 @app.command("version")

@@ -18,14 +18,17 @@ from backlane.client.operations import AsyncOperationsClient, OperationsClient
 class Client:
     """Calls all three services from threads; connects with the first call to each.
 
-    Without addresses, those of the environment, or of what `backlane up` runs.
+    Without addresses, those of the environment, or of what `backlane up` runs. `client_name` is
+    what the services know this program by, and count its limits by; user@host without one.
     """
 
-    def __init__(self, addresses: Addresses | None = None) -> None:
+    def __init__(
+        self, addresses: Addresses | None = None, *, client_name: str | None = None
+    ) -> None:
         self.addresses = addresses or Addresses.resolve()
         self.models = ModelsClient(self.addresses.models)
-        self.operations = OperationsClient(self.addresses.operations)
-        self.backtests = BacktestsClient(self.addresses.backtests)
+        self.operations = OperationsClient(self.addresses.operations, client_name=client_name)
+        self.backtests = BacktestsClient(self.addresses.backtests, client_name=client_name)
 
     def close(self) -> None:
         """Closes the connections to all three."""
@@ -45,11 +48,13 @@ class Client:
 class AsyncClient:
     """Calls all three services from one event loop; otherwise as Client."""
 
-    def __init__(self, addresses: Addresses | None = None) -> None:
+    def __init__(
+        self, addresses: Addresses | None = None, *, client_name: str | None = None
+    ) -> None:
         self.addresses = addresses or Addresses.resolve()
         self.models = AsyncModelsClient(self.addresses.models)
-        self.operations = AsyncOperationsClient(self.addresses.operations)
-        self.backtests = AsyncBacktestsClient(self.addresses.backtests)
+        self.operations = AsyncOperationsClient(self.addresses.operations, client_name=client_name)
+        self.backtests = AsyncBacktestsClient(self.addresses.backtests, client_name=client_name)
 
     async def close(self) -> None:
         """Closes the connections to all three."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from backlane.api.backtest.v1 import backtest_service_pb2 as pb
 from backlane.api.backtest.v1.backtest_service_pb2_grpc import BacktestServiceStub
-from backlane.client.connection import Addresses, AioConnection, Connection
+from backlane.client.connection import READY_S, Addresses, AioConnection, Connection
 from backlane.client.download import Download
 from backlane.client.watching import RECONNECT_DEADLINE_S, Recovery
 from backlane.clock import SystemClock
@@ -25,6 +25,7 @@ from backlane.errors import BacklaneError, InternalError
 from backlane.wire.backtest import request_from_spec, result_from_proto, spec_from_request
 from backlane.wire.operations import operation_from_proto
 from backlane.wire.portfolio import equity_point_from_proto, trade_from_proto
+from backlane.wire.times import optional_duration_to_proto
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
@@ -42,6 +43,24 @@ PAGE_SIZE = 5_000
 
 
 @dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How a run is queued and tried; nothing of it changes the result.
+
+    Higher `priority` goes first, from -100 to 100. `max_attempts` bounds the attempts that end
+    badly, as when a worker dies; None leaves it to the service. A run that no worker has taken
+    after `queue_timeout_s` fails, and so does an attempt longer than `attempt_timeout_s`.
+    """
+
+    priority: int = 0
+    max_attempts: int | None = None
+    queue_timeout_s: float | None = None
+    attempt_timeout_s: float | None = None
+
+
+NO_OPTIONS = RunOptions()
+
+
+@dataclass(frozen=True, slots=True)
 class Validation:
     """A request that can be run, every default filled in.
 
@@ -55,9 +74,15 @@ class Validation:
 class BacktestsClient:
     """Calls backtest_service from threads; every failure is a BacklaneError."""
 
-    def __init__(self, address: str | None = None, *, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        address: str | None = None,
+        *,
+        client_name: str | None = None,
+        clock: Clock | None = None,
+    ) -> None:
         address = Addresses.resolve(backtests=address).backtests
-        self._connection = Connection("backtests", address, [SERVICE_NAME])
+        self._connection = Connection("backtests", address, [SERVICE_NAME], client=client_name)
         self._clock = clock or SystemClock()
 
     def run(
@@ -66,13 +91,22 @@ class BacktestsClient:
         *,
         request_id: str | None = None,
         labels: Mapping[str, str] | None = None,
+        options: RunOptions = NO_OPTIONS,
     ) -> Operation:
         """Starts a run and returns its operation at once.
 
         The same request_id again returns the same operation; without one, each call is a new run.
         """
-        message = _run_request(request, request_id, labels)
-        response = self._call("RunBacktest", message, deadline_s=SUBMIT_DEADLINE_S)
+        message = _run_request(request, request_id, labels, options)
+        response = self._submit("RunBacktest", message)
+        return operation_from_proto(response.operation)
+
+    def resume(self, operation: str, *, request_id: str | None = None) -> Operation:
+        """Goes on from the newest checkpoint of a run that failed or was cancelled.
+
+        Returns the new operation at once. The same request_id again returns the same operation.
+        """
+        response = self._submit("ResumeBacktest", _resume_request(operation, request_id))
         return operation_from_proto(response.operation)
 
     def validate(self, request: BacktestRequest) -> Validation:
@@ -137,9 +171,11 @@ class BacktestsClient:
             else:
                 return
 
+    def _submit(self, method: str, request: Any) -> Any:
+        return self._call(method, request, deadline_s=SUBMIT_DEADLINE_S, ready_s=READY_S)
+
     def _call(self, method: str, request: Any, **options: Any) -> Any:
-        stub = self._connection.stub(BacktestServiceStub)
-        return self._connection.call(getattr(stub, method), request, **options)
+        return self._connection.ask(BacktestServiceStub, method, request, **options)
 
     def close(self) -> None:
         """Closes the connection; streams under way end."""
@@ -157,9 +193,15 @@ class BacktestsClient:
 class AsyncBacktestsClient:
     """Calls backtest_service from one event loop; otherwise as BacktestsClient."""
 
-    def __init__(self, address: str | None = None, *, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        address: str | None = None,
+        *,
+        client_name: str | None = None,
+        clock: Clock | None = None,
+    ) -> None:
         address = Addresses.resolve(backtests=address).backtests
-        self._connection = AioConnection("backtests", address, [SERVICE_NAME])
+        self._connection = AioConnection("backtests", address, [SERVICE_NAME], client=client_name)
         self._clock = clock or SystemClock()
 
     async def run(
@@ -168,10 +210,16 @@ class AsyncBacktestsClient:
         *,
         request_id: str | None = None,
         labels: Mapping[str, str] | None = None,
+        options: RunOptions = NO_OPTIONS,
     ) -> Operation:
         """Starts a run and returns its operation at once; see BacktestsClient.run."""
-        message = _run_request(request, request_id, labels)
-        response = await self._call("RunBacktest", message, deadline_s=SUBMIT_DEADLINE_S)
+        message = _run_request(request, request_id, labels, options)
+        response = await self._submit("RunBacktest", message)
+        return operation_from_proto(response.operation)
+
+    async def resume(self, operation: str, *, request_id: str | None = None) -> Operation:
+        """Goes on from a checkpoint, as a new operation; see BacktestsClient.resume."""
+        response = await self._submit("ResumeBacktest", _resume_request(operation, request_id))
         return operation_from_proto(response.operation)
 
     async def validate(self, request: BacktestRequest) -> Validation:
@@ -253,9 +301,12 @@ class AsyncBacktestsClient:
             else:
                 return
 
+    async def _submit(self, method: str, request: Any) -> Any:
+        return await self._call(method, request, deadline_s=SUBMIT_DEADLINE_S, ready_s=READY_S)
+
     async def _call(self, method: str, request: Any, **options: Any) -> Any:
-        stub: Any = self._connection.stub(BacktestServiceStub)
-        return await self._connection.call(getattr(stub, method), request, **options)
+        factory: Any = BacktestServiceStub
+        return await self._connection.ask(factory, method, request, **options)
 
     async def close(self) -> None:
         """Closes the connection; streams under way end."""
@@ -293,13 +344,26 @@ class _Place:
 
 
 def _run_request(
-    request: BacktestRequest, request_id: str | None, labels: Mapping[str, str] | None
+    request: BacktestRequest,
+    request_id: str | None,
+    labels: Mapping[str, str] | None,
+    options: RunOptions,
 ) -> pb.RunBacktestRequest:
     return pb.RunBacktestRequest(
         request_id=request_id or str(uuid.uuid4()),
         spec=spec_from_request(request),
         labels=labels or {},
+        options=pb.RunOptions(
+            priority=options.priority,
+            max_attempts=options.max_attempts or 0,
+            queue_timeout=optional_duration_to_proto(options.queue_timeout_s),
+            attempt_timeout=optional_duration_to_proto(options.attempt_timeout_s),
+        ),
     )
+
+
+def _resume_request(operation: str, request_id: str | None) -> pb.ResumeBacktestRequest:
+    return pb.ResumeBacktestRequest(request_id=request_id or str(uuid.uuid4()), operation=operation)
 
 
 def _trades_request(operation: str) -> Callable[[int], pb.StreamTradesRequest]:

@@ -3,35 +3,39 @@
 # grpc's callables are generic in types-grpcio alone.
 from __future__ import annotations
 
-import asyncio
 import time
-import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
-from contextlib import aclosing
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, Self, TypeVar, Unpack
 
-from backlane.api.operations.v1 import operations_service_pb2 as pb
 from backlane.api.operations.v1.operations_service_pb2_grpc import OperationsServiceStub
-from backlane.client.connection import DEFAULT_DEADLINE_S, AioConnection, Connection
+from backlane.client import operation_calls as calls
+from backlane.client.async_operations import AsyncOperationsClient
+from backlane.client.connection import READY_S, Connection
+from backlane.client.operation_calls import (
+    EVERYTHING,
+    SERVICE_NAME,
+    WAIT_PART_S,
+    Call,
+    CreateOptions,
+    ListPage,
+)
 from backlane.client.watching import (
     RECONNECT_DEADLINE_S,
-    SILENT_BOOKMARKS,
     Continuity,
     OnLost,
     OnReconnect,
     Recovery,
     Watchdog,
-    read_promptly,
+    silence_s,
     silent,
 )
 from backlane.clock import Clock, SystemClock
 from backlane.errors import BacklaneError
-from backlane.operations.commands import NewOperation
 from backlane.operations.events import MetricPoint
 from backlane.operations.operation import Operation, Payload
-from backlane.operations.selection import Selection
-from backlane.operations.store import MetricPage
+from backlane.operations.selection import ListOrder, Selection
+from backlane.operations.store import Compaction, MetricPage
 from backlane.operations.watching import (
     BOOKMARK_INTERVAL_S_DEFAULT,
     PROGRESS_INTERVAL_S_MIN,
@@ -39,43 +43,12 @@ from backlane.operations.watching import (
     WatchMessage,
     WatchRequest,
 )
-from backlane.wire.operation_checks import WAIT_S_MAX
-from backlane.wire.operation_requests import (
-    PAGE_SIZE_MAX,
-    POINTS_PAGE_SIZE_MAX,
-    ListRequest,
-    MetricsRequest,
-    list_to_proto,
-    metrics_to_proto,
-    new_operation_to_proto,
-    watch_to_proto,
-)
-from backlane.wire.operations import (
-    operation_from_proto,
-    point_from_proto,
-    watch_message_from_proto,
-)
-from backlane.wire.times import duration_to_proto
+from backlane.wire.operation_requests import POINTS_PAGE_SIZE_MAX, MetricsRequest, watch_to_proto
+from backlane.wire.operations import watch_message_from_proto
 
-if TYPE_CHECKING:
-    from backlane.api.operations.v1.operations_service_pb2_grpc import OperationsServiceAsyncStub
+__all__ = ["AsyncOperationsClient", "OperationsClient", "watch_request"]
 
-SERVICE_NAME = pb.DESCRIPTOR.services_by_name["OperationsService"].full_name
-WAIT_MARGIN_S = 10.0
-"""Time that a waiting call gets beyond what it waits for."""
-EVERYTHING = Selection()
-
-
-@dataclass(frozen=True, slots=True)
-class ListPage:
-    """A page of operations, newest first; `next_page_token` is empty at the end.
-
-    A watch of the same selection from the first page's `resume_token` misses nothing.
-    """
-
-    operations: tuple[Operation, ...]
-    next_page_token: str
-    resume_token: str
+_T = TypeVar("_T")
 
 
 def watch_request(
@@ -97,10 +70,16 @@ def watch_request(
 
 
 class OperationsClient:
-    """Calls to operations_service from threads. Raises BacklaneError; see backlane.errors."""
+    """Calls to operations_service from threads. Raises BacklaneError; see backlane.errors.
 
-    def __init__(self, address: str, *, clock: Clock | None = None) -> None:
-        self._connection = Connection("operations", address, [SERVICE_NAME])
+    `address` may list replicas, `host1:port,host2:port`: when one does not answer, the next one is
+    asked. `client_name` is what the service counts limits by; user@host without one.
+    """
+
+    def __init__(
+        self, address: str, *, client_name: str | None = None, clock: Clock | None = None
+    ) -> None:
+        self._connection = Connection("operations", address, [SERVICE_NAME], client=client_name)
         self._clock = clock or SystemClock()
 
     def create(
@@ -109,33 +88,51 @@ class OperationsClient:
         spec: Payload,
         *,
         request_id: str | None = None,
-        labels: Mapping[str, str] | None = None,
-        max_attempts: int = 1,
+        client_name: str | None = None,
+        **options: Unpack[CreateOptions],
     ) -> Operation:
-        """Has something run; with the same request_id again, returns the same operation."""
-        request = _new_operation(kind, spec, request_id, labels, max_attempts)
-        response = self._call(self._stub.CreateOperation, new_operation_to_proto(request))
-        return operation_from_proto(response.operation)
+        """Has something run; with the same request_id again, returns the same operation.
+
+        `client_name` is for whom it is done, when that is not the program itself.
+        """
+        return self._do(calls.create(kind, spec, request_id, client_name, options))
+
+    def resume(
+        self, name: str, *, request_id: str | None = None, client_name: str | None = None
+    ) -> Operation:
+        """Goes on from the newest checkpoint of an operation that failed or was cancelled.
+
+        Returns a new operation; with the same request_id again, the same one.
+        """
+        return self._do(calls.resume(name, request_id, client_name))
 
     def get(self, name: str) -> Operation:
         """Returns an operation as it is now."""
-        response = self._call(self._stub.GetOperation, pb.GetOperationRequest(name=name))
-        return operation_from_proto(response.operation)
+        return self._do(calls.get(name))
 
     def list_page(
-        self, selection: Selection = EVERYTHING, *, page_size: int = 0, page_token: str = ""
+        self,
+        selection: Selection = EVERYTHING,
+        *,
+        page_size: int = 0,
+        page_token: str = "",
+        order: ListOrder = ListOrder.NEWEST_FIRST,
     ) -> ListPage:
-        """Returns one page, newest first; a page may hold less than its size."""
-        request = list_to_proto(ListRequest(selection, page_size, page_token))
-        return _list_page(self._call(self._stub.ListOperations, request))
+        """Returns one page; it may hold less than its size."""
+        return self._do(calls.list_page(selection, page_size, page_token, order))
 
     def list_operations(
-        self, selection: Selection = EVERYTHING, *, limit: int | None = None
+        self,
+        selection: Selection = EVERYTHING,
+        *,
+        limit: int | None = None,
+        order: ListOrder = ListOrder.NEWEST_FIRST,
     ) -> Iterator[Operation]:
-        """Yields operations, newest first, page by page; at most `limit`."""
+        """Yields operations, page by page; at most `limit`."""
         token, left = "", limit
         while left is None or left > 0:
-            page = self.list_page(selection, page_size=_page_size(left), page_token=token)
+            size = calls.page_size(left)
+            page = self.list_page(selection, page_size=size, page_token=token, order=order)
             yield from page.operations[:left]
             left = None if left is None else left - len(page.operations)
             token = page.next_page_token
@@ -147,35 +144,44 @@ class OperationsClient:
         name: str,
         *,
         timeout_s: float | None = None,
+        on_reconnect: OnReconnect | None = None,
+        on_lost: OnLost | None = None,
         reconnect_deadline_s: float = RECONNECT_DEADLINE_S,
     ) -> Operation:
         """Returns the operation at its end, or as it is after `timeout_s`; outlasts a restart."""
-        recovery = Recovery(self._clock, reconnect_deadline_s, None)
+        recovery = self._recovery(reconnect_deadline_s, on_reconnect, on_lost)
         ends_s = None if timeout_s is None else self._clock.monotonic_s() + timeout_s
         while True:
-            wait_s = _left_s(ends_s, self._clock)
-            request = pb.WaitOperationRequest(name=name, timeout=duration_to_proto(wait_s))
             try:
-                response = self._call(
-                    self._stub.WaitOperation, request, deadline_s=wait_s + WAIT_MARGIN_S
-                )
+                operation = self._do(calls.wait(name, calls.wait_part_s(ends_s, self._clock)))
             except BacklaneError as error:
                 time.sleep(recovery.pause_s(error))
                 continue
-            recovery.succeeded()
-            operation = operation_from_proto(response.operation)
-            if operation.state.is_terminal or _left_s(ends_s, self._clock) == 0:
+            recovery.succeeded(operation.revision, self._connection.replicas.current)
+            if operation.state.is_terminal or calls.wait_part_s(ends_s, self._clock) == 0:
                 return operation
 
     def cancel(self, name: str, reason: str = "") -> Operation:
         """Asks for cancel, and returns the operation as it is now."""
-        request = pb.CancelOperationRequest(name=name, reason=reason)
-        return operation_from_proto(self._call(self._stub.CancelOperation, request).operation)
+        return self._do(calls.cancel(name, reason))
 
     def delete(self, name: str, *, allow_missing: bool = False) -> None:
         """Deletes a terminal operation."""
-        request = pb.DeleteOperationRequest(name=name, allow_missing=allow_missing)
-        self._call(self._stub.DeleteOperation, request)
+        self._do(calls.delete(name, allow_missing=allow_missing))
+
+    def prune(
+        self,
+        selection: Selection = EVERYTHING,
+        *,
+        older_than_s: float | None = None,
+        is_dry_run: bool = False,
+    ) -> Compaction:
+        """Removes ended operations, up to 10,000; with `has_more`, call it again.
+
+        Without `older_than_s`, those whose retention is over. A dry run counts, and removes
+        nothing.
+        """
+        return self._do(calls.prune(selection, older_than_s, is_dry_run=is_dry_run))
 
     def metric_page(
         self,
@@ -184,23 +190,50 @@ class OperationsClient:
         after_index: int = 0,
         series: frozenset[str] = frozenset(),
         page_size: int = 0,
+        wait_s: float = 0.0,
     ) -> MetricPage:
-        """Returns metric points after an index; pass `through_index` on to read further."""
-        request = metrics_to_proto(MetricsRequest(name, after_index, series, page_size))
-        return _metric_page(self._call(self._stub.ListMetricPoints, request))
+        """Returns metric points after an index; pass `through_index` on to read further.
+
+        Where there is none yet, it waits `wait_s` (at most 30) for one, or for the end.
+        """
+        asked = MetricsRequest(name, after_index, series, page_size, wait_s)
+        return self._do(calls.metric_page(asked))
 
     def list_metric_points(
         self, name: str, *, after_index: int = 0, series: frozenset[str] = frozenset()
     ) -> Iterator[MetricPoint]:
         """Yields all metric points that there are by now, in index order."""
+        size = POINTS_PAGE_SIZE_MAX
         while True:
-            page = self.metric_page(
-                name, after_index=after_index, series=series, page_size=POINTS_PAGE_SIZE_MAX
-            )
+            page = self.metric_page(name, after_index=after_index, series=series, page_size=size)
             yield from page.points
             if page.is_complete or page.through_index == after_index or not page.points:
                 return
             after_index = page.through_index
+
+    def follow_metric_points(
+        self,
+        name: str,
+        *,
+        after_index: int = 0,
+        series: frozenset[str] = frozenset(),
+        reconnect_deadline_s: float = RECONNECT_DEADLINE_S,
+    ) -> Iterator[MetricPoint]:
+        """Yields metric points as they come, to the end of the operation; outlasts a restart."""
+        recovery = self._recovery(reconnect_deadline_s, None, None)
+        size = POINTS_PAGE_SIZE_MAX
+        while True:
+            asked = MetricsRequest(name, after_index, series, size, WAIT_PART_S)
+            try:
+                page = self._do(calls.metric_page(asked))
+            except BacklaneError as error:
+                time.sleep(recovery.pause_s(error))
+                continue
+            recovery.succeeded()
+            yield from page.points
+            after_index = page.through_index
+            if page.is_complete:
+                return
 
     def watch(
         self,
@@ -213,52 +246,72 @@ class OperationsClient:
         """Yields what happens, without gap or repeat, over restarts of the server.
 
         Ends when names were given and all of them have ended. A connection that is lost, or
-        silent for three bookmarks, is made anew from the last message, until
-        `reconnect_deadline_s` has passed without one.
+        silent for three bookmarks, is made anew from the last message, to the same server or the
+        next replica, until `reconnect_deadline_s` has passed without one.
         """
         continuity = Continuity(request)
-        recovery = Recovery(self._clock, reconnect_deadline_s, on_reconnect, on_lost)
+        recovery = self._recovery(reconnect_deadline_s, on_reconnect, on_lost, first_s=READY_S)
         while True:
+            address = self._connection.replicas.current
             try:
                 for message in self._watch_once(continuity.next_request()):
                     continuity.accept(message)
-                    recovery.succeeded(continuity.revision)
+                    recovery.succeeded(continuity.revision, address)
                     yield message
             except BacklaneError as error:
-                time.sleep(recovery.pause_s(error))
+                pause_s = recovery.pause_s(error)
+                self._connection.replicas.leave(address)
+                time.sleep(pause_s)
             else:
                 return
 
     def _watch_once(self, request: WatchRequest) -> Iterator[WatchMessage]:
         stub = self._connection.stub(OperationsServiceStub, "watch")
-        silence_s = _silence_s(request)
+        peer = f"operations_service at {self._connection.replicas.current}"
+        patience_s = silence_s(request)
         with self._connection.errors():
-            call: Any = stub.WatchOperations(watch_to_proto(request))
-            watchdog = Watchdog(call, silence_s)
-            try:
-                while True:
-                    with watchdog:
-                        response = next(call, None)
-                    if response is None:
-                        return
-                    yield watch_message_from_proto(response)
-            except BaseException:
-                if watchdog.has_bitten:
-                    raise silent(self._peer, silence_s) from None
-                raise
-            finally:
-                call.cancel()
+            call: Any = stub.WatchOperations(
+                watch_to_proto(request), metadata=self._connection.metadata()
+            )
+            with Watchdog(call, patience_s) as watchdog:
+                try:
+                    while True:
+                        with watchdog.waiting():
+                            response = next(call, None)
+                        if response is None:
+                            return
+                        yield watch_message_from_proto(response)
+                except BaseException:
+                    if watchdog.has_bitten:
+                        raise silent(peer, patience_s) from None
+                    raise
 
-    @property
-    def _stub(self) -> OperationsServiceStub:
-        return self._connection.stub(OperationsServiceStub)
+    def _recovery(
+        self,
+        deadline_s: float,
+        on_reconnect: OnReconnect | None,
+        on_lost: OnLost | None,
+        first_s: float = 0.0,
+    ) -> Recovery:
+        return Recovery(
+            self._clock,
+            deadline_s,
+            on_reconnect,
+            on_lost,
+            first_s=first_s,
+            was_connected=self._connection.has_answered,
+        )
 
-    @property
-    def _peer(self) -> str:
-        return f"operations_service at {self._connection.address}"
-
-    def _call(self, method: Any, request: Any, deadline_s: float = DEFAULT_DEADLINE_S) -> Any:
-        return self._connection.call(method, request, deadline_s=deadline_s)
+    def _do(self, call: Call[_T]) -> _T:
+        response = self._connection.ask(
+            OperationsServiceStub,
+            call.method,
+            call.request,
+            deadline_s=call.deadline_s,
+            ready_s=call.ready_s,
+            client=call.client,
+        )
+        return call.decode(response)
 
     def close(self) -> None:
         """Closes the connection to the service."""
@@ -271,209 +324,3 @@ class OperationsClient:
     def __exit__(self, *_error: object) -> None:
         """Closes the connection to the service."""
         self.close()
-
-
-class AsyncOperationsClient:
-    """Calls to operations_service from one event loop; otherwise as OperationsClient."""
-
-    def __init__(self, address: str, *, clock: Clock | None = None) -> None:
-        self._connection = AioConnection("operations", address, [SERVICE_NAME])
-        self._clock = clock or SystemClock()
-
-    async def create(
-        self,
-        kind: str,
-        spec: Payload,
-        *,
-        request_id: str | None = None,
-        labels: Mapping[str, str] | None = None,
-        max_attempts: int = 1,
-    ) -> Operation:
-        """Has something run; with the same request_id again, returns the same operation."""
-        request = _new_operation(kind, spec, request_id, labels, max_attempts)
-        response = await self._call(self._stub.CreateOperation, new_operation_to_proto(request))
-        return operation_from_proto(response.operation)
-
-    async def get(self, name: str) -> Operation:
-        """Returns an operation as it is now."""
-        response = await self._call(self._stub.GetOperation, pb.GetOperationRequest(name=name))
-        return operation_from_proto(response.operation)
-
-    async def list_page(
-        self, selection: Selection = EVERYTHING, *, page_size: int = 0, page_token: str = ""
-    ) -> ListPage:
-        """Returns one page, newest first; a page may hold less than its size."""
-        request = list_to_proto(ListRequest(selection, page_size, page_token))
-        return _list_page(await self._call(self._stub.ListOperations, request))
-
-    async def list_operations(
-        self, selection: Selection = EVERYTHING, *, limit: int | None = None
-    ) -> AsyncIterator[Operation]:
-        """Yields operations, newest first, page by page; at most `limit`."""
-        token, left = "", limit
-        while left is None or left > 0:
-            page = await self.list_page(selection, page_size=_page_size(left), page_token=token)
-            for operation in page.operations[:left]:
-                yield operation
-            left = None if left is None else left - len(page.operations)
-            token = page.next_page_token
-            if not token:
-                return
-
-    async def wait(
-        self,
-        name: str,
-        *,
-        timeout_s: float | None = None,
-        reconnect_deadline_s: float = RECONNECT_DEADLINE_S,
-    ) -> Operation:
-        """Returns the operation at its end, or as it is after `timeout_s`; outlasts a restart."""
-        recovery = Recovery(self._clock, reconnect_deadline_s, None)
-        ends_s = None if timeout_s is None else self._clock.monotonic_s() + timeout_s
-        while True:
-            wait_s = _left_s(ends_s, self._clock)
-            request = pb.WaitOperationRequest(name=name, timeout=duration_to_proto(wait_s))
-            try:
-                response = await self._call(
-                    self._stub.WaitOperation, request, deadline_s=wait_s + WAIT_MARGIN_S
-                )
-            except BacklaneError as error:
-                await asyncio.sleep(recovery.pause_s(error))
-                continue
-            recovery.succeeded()
-            operation = operation_from_proto(response.operation)
-            if operation.state.is_terminal or _left_s(ends_s, self._clock) == 0:
-                return operation
-
-    async def cancel(self, name: str, reason: str = "") -> Operation:
-        """Asks for cancel, and returns the operation as it is now."""
-        request = pb.CancelOperationRequest(name=name, reason=reason)
-        response = await self._call(self._stub.CancelOperation, request)
-        return operation_from_proto(response.operation)
-
-    async def delete(self, name: str, *, allow_missing: bool = False) -> None:
-        """Deletes a terminal operation."""
-        request = pb.DeleteOperationRequest(name=name, allow_missing=allow_missing)
-        await self._call(self._stub.DeleteOperation, request)
-
-    async def metric_page(
-        self,
-        name: str,
-        *,
-        after_index: int = 0,
-        series: frozenset[str] = frozenset(),
-        page_size: int = 0,
-    ) -> MetricPage:
-        """Returns metric points after an index; pass `through_index` on to read further."""
-        request = metrics_to_proto(MetricsRequest(name, after_index, series, page_size))
-        return _metric_page(await self._call(self._stub.ListMetricPoints, request))
-
-    async def list_metric_points(
-        self, name: str, *, after_index: int = 0, series: frozenset[str] = frozenset()
-    ) -> AsyncIterator[MetricPoint]:
-        """Yields all metric points that there are by now, in index order."""
-        while True:
-            page = await self.metric_page(
-                name, after_index=after_index, series=series, page_size=POINTS_PAGE_SIZE_MAX
-            )
-            for point in page.points:
-                yield point
-            if page.is_complete or page.through_index == after_index or not page.points:
-                return
-            after_index = page.through_index
-
-    async def watch(
-        self,
-        request: WatchRequest,
-        *,
-        on_reconnect: OnReconnect | None = None,
-        on_lost: OnLost | None = None,
-        reconnect_deadline_s: float = RECONNECT_DEADLINE_S,
-    ) -> AsyncGenerator[WatchMessage, None]:
-        """Yields what happens, without gap or repeat; see OperationsClient.watch.
-
-        Leave it by closing it (`async with contextlib.aclosing(...)`), so that the call ends.
-        """
-        continuity = Continuity(request)
-        recovery = Recovery(self._clock, reconnect_deadline_s, on_reconnect, on_lost)
-        while True:
-            try:
-                async with aclosing(self._watch_once(continuity.next_request())) as messages:
-                    async for message in messages:
-                        continuity.accept(message)
-                        recovery.succeeded(continuity.revision)
-                        yield message
-            except BacklaneError as error:
-                await asyncio.sleep(recovery.pause_s(error))
-            else:
-                return
-
-    async def _watch_once(self, request: WatchRequest) -> AsyncGenerator[WatchMessage, None]:
-        stub: Any = self._connection.stub(OperationsServiceStub, "watch")
-        peer = f"operations_service at {self._connection.address}"
-        with self._connection.errors():
-            call = stub.WatchOperations(watch_to_proto(request))
-            async with aclosing(read_promptly(call, _silence_s(request), peer)) as responses:
-                async for response in responses:
-                    yield watch_message_from_proto(response)
-
-    @property
-    def _stub(self) -> OperationsServiceAsyncStub:
-        stub: Any = self._connection.stub(OperationsServiceStub)
-        return stub  # type: ignore[no-any-return]
-
-    async def _call(self, method: Any, request: Any, deadline_s: float = DEFAULT_DEADLINE_S) -> Any:
-        return await self._connection.call(method, request, deadline_s=deadline_s)
-
-    async def close(self) -> None:
-        """Closes the connection to the service."""
-        await self._connection.close()
-
-    async def __aenter__(self) -> Self:
-        """Returns itself."""
-        return self
-
-    async def __aexit__(self, *_error: object) -> None:
-        """Closes the connection to the service."""
-        await self.close()
-
-
-def _new_operation(
-    kind: str,
-    spec: Payload,
-    request_id: str | None,
-    labels: Mapping[str, str] | None,
-    max_attempts: int,
-) -> NewOperation:
-    return NewOperation(
-        request_id=request_id or str(uuid.uuid4()),
-        kind=kind,
-        spec=spec,
-        labels=labels or {},
-        max_attempts=max_attempts,
-    )
-
-
-def _list_page(response: pb.ListOperationsResponse) -> ListPage:
-    operations = tuple(map(operation_from_proto, response.operations))
-    return ListPage(operations, response.next_page_token, response.resume_token)
-
-
-def _metric_page(response: pb.ListMetricPointsResponse) -> MetricPage:
-    points = tuple(map(point_from_proto, response.points))
-    return MetricPage(points, response.through_index, response.complete)
-
-
-def _page_size(left: int | None) -> int:
-    return PAGE_SIZE_MAX if left is None else min(left, PAGE_SIZE_MAX)
-
-
-def _left_s(ends_s: float | None, clock: Clock) -> float:
-    """Returns how long one call may wait: until the end, and no longer than the server lets it."""
-    if ends_s is None:
-        return WAIT_S_MAX
-    return min(max(ends_s - clock.monotonic_s(), 0.0), WAIT_S_MAX)
-
-
-def _silence_s(request: WatchRequest) -> float:
-    return SILENT_BOOKMARKS * (request.bookmark_interval_s or BOOKMARK_INTERVAL_S_DEFAULT)

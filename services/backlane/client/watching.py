@@ -5,26 +5,40 @@ events count 1, 2, 3, ...; here that is checked, so that a gap is an error and n
 """
 
 import asyncio
+import random
 import threading
-from collections.abc import AsyncGenerator, Callable
+import time
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
+from backlane.client.replicas import ELSEWHERE
 from backlane.clock import Clock
 from backlane.errors import (
     BacklaneError,
+    CallTimeoutError,
     InternalError,
-    ServerDrainingError,
+    LimitExceededError,
+    RateLimitError,
     ServiceUnavailableError,
     SlowConsumerError,
-    StoreUnavailableError,
+    WatchLimitError,
 )
-from backlane.operations.watching import Phase, WatchMessage, WatchRequest
+from backlane.operations.watching import (
+    BOOKMARK_INTERVAL_S_DEFAULT,
+    Phase,
+    WatchMessage,
+    WatchRequest,
+)
 
 RECONNECT_DEADLINE_S = 60.0
 """How long a watch tries to come back before it gives up."""
 
-RETRY_DELAY_S_MIN, RETRY_DELAY_S_MAX = 0.1, 2.0
+RETRY_DELAY_S_MIN, RETRY_DELAY_S_MAX = 0.1, 1.0
+
+JITTER = 0.5
+"""Up to this fraction of a pause is left out, by chance."""
 
 SILENT_BOOKMARKS = 3
 """Bookmarks that may be missed before the server counts as gone."""
@@ -33,10 +47,13 @@ SEQUENCES_MAX = 10_000
 """Operations whose sequence is checked at once; the tiling is checked whatever their number."""
 
 _PASSING = (
-    ServiceUnavailableError,
-    ServerDrainingError,
-    StoreUnavailableError,
+    *ELSEWHERE,
     SlowConsumerError,
+    CallTimeoutError,
+    # The places of a connection that broke are free again once the server has noticed.
+    WatchLimitError,
+    LimitExceededError,
+    RateLimitError,
 )
 
 
@@ -45,18 +62,24 @@ class Reconnected:
     """A watch was interrupted and is back: nothing was missed, nothing comes twice.
 
     `error` is why; `attempts` how often it was tried; `duration_s` how long nothing came;
-    `revision` where it goes on.
+    `revision` where it goes on; `address` who answers now.
     """
 
     error: BacklaneError
     attempts: int
     duration_s: float
     revision: int
+    address: str = ""
 
 
 OnReconnect = Callable[[Reconnected], None]
 OnLost = Callable[[BacklaneError, float], None]
 """Is told once that the connection is lost, and for how many seconds it will be tried again."""
+
+
+def silence_s(request: WatchRequest) -> float:
+    """Returns the seconds of silence after which the server of a watch counts as gone."""
+    return SILENT_BOOKMARKS * (request.bookmark_interval_s or BOOKMARK_INTERVAL_S_DEFAULT)
 
 
 def silent(peer: str, silence_s: float) -> ServiceUnavailableError:
@@ -121,7 +144,11 @@ class Continuity:
 
 
 class Recovery:
-    """Decides whether to try again, and after which pause."""
+    """Decides whether to try again, and after which pause.
+
+    A connection that was lost is tried for `deadline_s`, a first one for `first_s`; with
+    `was_connected` there was one before.
+    """
 
     def __init__(
         self,
@@ -129,66 +156,97 @@ class Recovery:
         deadline_s: float,
         on_reconnect: OnReconnect | None,
         on_lost: OnLost | None = None,
+        *,
+        first_s: float = 0.0,
+        was_connected: bool = False,
     ) -> None:
         self._clock = clock
         self._deadline_s = deadline_s
         self._on_reconnect = on_reconnect
         self._on_lost = on_lost
-        self._was_connected = False
+        self._first_s = min(first_s, deadline_s)
+        self._was_connected = was_connected
         self._error: BacklaneError | None = None
         self._since_s = 0.0
         self._attempts = 0
 
-    def succeeded(self, revision: int = 0) -> None:
+    def succeeded(self, revision: int = 0, address: str = "") -> None:
         """Notes that something came from the server."""
+        was_lost = self._was_connected and self._error is not None
         self._was_connected = True
-        if self._error is not None and self._on_reconnect is not None:
+        error, self._error = self._error, None
+        if was_lost and error is not None and self._on_reconnect is not None:
             duration_s = self._clock.monotonic_s() - self._since_s
-            self._on_reconnect(Reconnected(self._error, self._attempts, duration_s, revision))
-        self._error = None
+            self._on_reconnect(Reconnected(error, self._attempts, duration_s, revision, address))
         self._attempts = 0
 
     def pause_s(self, error: BacklaneError) -> float:
         """Returns the seconds to wait before the next try.
 
         Raises:
-            BacklaneError: the error itself, when it will not pass, when the deadline is over, or
-                when there was no connection to begin with.
+            BacklaneError: the error itself, when it will not pass, or when the time is over.
 
         """
         now_s = self._clock.monotonic_s()
         if self._error is None:
             self._since_s = now_s
-        is_over = now_s - self._since_s >= self._deadline_s
-        if not (self._was_connected and isinstance(error, _PASSING)) or is_over:
+        passing = _PASSING if self._was_connected else ELSEWHERE
+        deadline_s = self._deadline_s if self._was_connected else self._first_s
+        if not isinstance(error, passing) or now_s - self._since_s >= deadline_s:
             raise error
-        if self._error is None and self._on_lost is not None:
+        if self._error is None and self._was_connected and self._on_lost is not None:
             self._on_lost(error, self._deadline_s)
         self._error = error
         self._attempts += 1
-        return float(min(RETRY_DELAY_S_MIN * 2 ** min(self._attempts - 1, 8), RETRY_DELAY_S_MAX))
+        pause_s = float(min(RETRY_DELAY_S_MIN * 2 ** min(self._attempts - 1, 8), RETRY_DELAY_S_MAX))
+        # Many readers of one server must not come back in the same instant.
+        pause_s *= 1 - JITTER * random.random()  # noqa: S311 - nothing to guess here
+        return max(pause_s, error.retry_delay_s or 0.0)
 
 
 class Watchdog:
-    """Cancels a call that is waited for too long; a context around each wait."""
+    """Cancels a call that is waited for too long.
+
+    A context around the whole call, which it ends; `waiting` is one around each wait, so that the
+    time that a reader takes for a message does not count. One thread watches all waits of a call.
+    """
 
     def __init__(self, call: Any, silence_s: float) -> None:
         self._call = call
         self._silence_s = silence_s
-        self._timer: threading.Timer | None = None
+        self._waits_until_s: float | None = None
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
         self.has_bitten = False
 
-    def __enter__(self) -> None:
-        self._timer = threading.Timer(self._silence_s, self._bite)
-        self._timer.daemon = True
-        self._timer.start()
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Counts the time inside as silence."""
+        self._waits_until_s = time.monotonic() + self._silence_s
+        try:
+            yield
+        finally:
+            self._waits_until_s = None
+
+    def _watch(self) -> None:
+        pause_s = self._silence_s
+        while not self._is_over.wait(pause_s):
+            until_s = self._waits_until_s
+            # A wait that begins later than now ends later than a whole silence from now.
+            pause_s = self._silence_s if until_s is None else until_s - time.monotonic()
+            if pause_s <= 0:
+                self.has_bitten = True
+                self._call.cancel()
+                return
+
+    def __enter__(self) -> Self:
+        """Begins to watch."""
+        self._thread.start()
+        return self
 
     def __exit__(self, *_error: object) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-
-    def _bite(self) -> None:
-        self.has_bitten = True
+        """Ends the call, and the watch over it."""
+        self._is_over.set()
         self._call.cancel()
 
 

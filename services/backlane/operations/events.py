@@ -2,10 +2,13 @@
 
 from dataclasses import dataclass
 
-from backlane.operations.operation import OperationError, Payload, State
+from backlane.operations.operation import Checkpoint, OperationError, Payload, State
 
 EVENT_OVERHEAD_BYTES = 96
 """Estimated bytes that any event needs on the wire beside its content."""
+
+CHECKPOINT_BYTES = 160
+"""Estimated bytes of a checkpoint's record on the wire, beside its URI."""
 
 POINT_BYTES = 40
 """Estimated bytes of a metric point on the wire, beside the name of its series."""
@@ -29,7 +32,8 @@ class MetricPoint:
 class StateChanged:
     """The state moved; `from_state` is None for the first event.
 
-    `reason` is UPPER_SNAKE_CASE. `error` comes with FAILED and CANCELLED, `result` with SUCCEEDED.
+    `reason` is UPPER_SNAKE_CASE. `error` comes with FAILED and CANCELLED, and with QUEUED after an
+    attempt that ended badly; `result` comes with SUCCEEDED.
     """
 
     from_state: State | None
@@ -65,7 +69,14 @@ class Deleted:
     """The record was deleted; nothing follows."""
 
 
-EventBody = StateChanged | MetricsAppended | TradesAppended | Note | Deleted
+@dataclass(frozen=True, slots=True)
+class CheckpointCommitted:
+    """From now on a next attempt begins here."""
+
+    checkpoint: Checkpoint
+
+
+EventBody = StateChanged | MetricsAppended | TradesAppended | Note | Deleted | CheckpointCommitted
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,4 +112,6 @@ def wire_bytes(event: OperationEvent) -> int:
         size += sum(4 + len(trade) for trade in body.trades)
     elif isinstance(body, Note):
         size += 4 * len(body.text)
+    elif isinstance(body, CheckpointCommitted):
+        size += CHECKPOINT_BYTES + 4 * len(body.checkpoint.uri)
     return size

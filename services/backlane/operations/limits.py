@@ -15,6 +15,36 @@ NAMES_PER_WATCH_MAX = 1_000
 ATTEMPTS_MAX = 100
 """The most attempts that a client may allow."""
 
+RELEASES_MAX = 100
+"""Times that workers may give an operation back; one more counts as an attempt that failed."""
+
+FAILURES_KEPT_MAX = 10
+"""Failed attempts that an operation tells of: the newest ones."""
+
+FAILURE_MESSAGE_CHARACTERS_MAX = 512
+"""Characters kept of the message of each."""
+
+PRIORITY_MAX = 100
+"""The highest priority, and with a minus the lowest."""
+
+TIMEOUT_S_MAX = 30 * 86_400.0
+"""The longest queue or attempt timeout: 30 days."""
+
+CHECKPOINTS_KEPT = 2
+"""Checkpoints kept of each operation: the newest, and one in case that is damaged."""
+
+CHECKPOINT_URI_CHARACTERS_MAX = 2_048
+"""Characters of a checkpoint's URI."""
+
+CHECKPOINT_FORMAT_CHARACTERS_MAX = 64
+"""Characters of a checkpoint's format."""
+
+SERIES_PER_OPERATION_MAX = 64
+"""Metric series of one operation; points of further ones are dropped, and a note says so."""
+
+PRUNED_PER_CALL_MAX = 10_000
+"""Operations that one call removes."""
+
 PAYLOAD_BYTES_MAX = 1 << 20
 """Bytes of a spec, and of a result: each travels in one message with room to spare below 4 MiB."""
 

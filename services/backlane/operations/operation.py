@@ -79,11 +79,45 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class AttemptFailure:
+    """An attempt that ended badly, and what the registry learned of it."""
+
+    attempt: int
+    worker_id: str
+    reason: str
+    message: str
+    time_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A point from which a run can go on; the registry keeps where it lies, not what is in it.
+
+    `number` counts 1, 2, 3, ... within the operation. `sha256` and `spec_sha256` are 32 bytes.
+    `attempt` and `commit_time_ns` are the registry's.
+    """
+
+    number: int
+    uri: str
+    sha256: bytes
+    size_bytes: int
+    completed_units: int
+    format: str
+    spec_sha256: bytes
+    attempt: int = 0
+    commit_time_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class TelemetryCounts:
-    """How much telemetry the log of an operation holds, and how much was dropped at a limit."""
+    """How much telemetry the log of an operation holds, and how much was dropped at a limit.
+
+    `last_steps` is the last step of each series, by which a replay is told from news.
+    """
 
     trades: int = 0
     notes: int = 0
+    last_steps: Mapping[str, int] = field(default_factory=dict)
     dropped_points: int = 0
     dropped_trades: int = 0
     dropped_notes: int = 0
@@ -96,6 +130,11 @@ class Operation:
     `epoch` is the fencing token of the newest lease, 0 before the first; `lease` is there in
     RUNNING and CANCELLING alone. `event_sequence` and `metric_index` count without holes.
     `revision` is the registry's, at the last durable change.
+
+    `attempt` counts grants; `failure_count` counts the attempts that ended badly, which
+    `max_attempts` bounds, and `failures` tells of the newest ones. `release_count` counts those
+    that a worker gave back. `checkpoints` are those that are kept, newest first. Until
+    `next_attempt_ns` a queued operation is given to nobody.
     """
 
     name: str
@@ -116,6 +155,18 @@ class Operation:
     start_time_ns: int | None = None
     end_time_ns: int | None = None
     cancel_reason: str = ""
+    priority: int = 0
+    client: str = ""
+    queue_timeout_s: float | None = None
+    attempt_timeout_s: float | None = None
+    next_attempt_ns: int | None = None
+    expire_time_ns: int | None = None
+    failure_count: int = 0
+    release_count: int = 0
+    failures: tuple[AttemptFailure, ...] = ()
+    checkpoints: tuple[Checkpoint, ...] = ()
+    checkpoint_number: int = 0
+    resumed_from: str = ""
     progress: Progress | None = None
     result: Payload | None = None
     error: OperationError | None = None

@@ -4,9 +4,17 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from backlane.operations.events import OperationEvent, StateChanged
 from backlane.operations.operation import Operation, State
+
+
+class ListOrder(StrEnum):
+    """Order of a list: that in which operations were accepted, which never changes."""
+
+    NEWEST_FIRST = "NEWEST_FIRST"
+    OLDEST_FIRST = "OLDEST_FIRST"
 
 
 @dataclass(frozen=True, slots=True)

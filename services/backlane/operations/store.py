@@ -12,6 +12,9 @@ Exclusive. At most one lease per operation is live. Every write of a worker carr
 is refused once the lease is lost. After a restart of the registry a lease that was live gets its
 full time again, so that a restart ends no run.
 
+Shared. Several stores may stand on one database, one in each replica of the registry. Each sees
+every change: its own at once, those of others within `FOREIGN_CHANGE_S_MAX`.
+
 Latest wins. Progress is kept beside the log; it may be lost in a restart, events never are.
 """
 
@@ -19,16 +22,31 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from backlane.operations.commands import Claim, NewOperation, Outcome, TelemetryBatch
+from backlane.operations.admission import AdmissionLimits
+from backlane.operations.checkpoints import CheckpointReply
+from backlane.operations.commands import Claim, NewOperation, Outcome, Resumption, TelemetryBatch
 from backlane.operations.events import MetricPoint, OperationEvent
 from backlane.operations.lease import LeaseTerms
-from backlane.operations.operation import Operation, Progress, State
-from backlane.operations.selection import Selection
+from backlane.operations.operation import Checkpoint, Operation, Progress, State
+from backlane.operations.retention import RetentionPolicy
+from backlane.operations.selection import ListOrder, Selection
+
+FOREIGN_CHANGE_S_MAX = 0.25
+"""The longest time until a store sees what another one on the same database has committed, even
+when no notification of it arrives."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compaction:
+    """What one round of retention removed; `has_more` when a further round would find something."""
+
+    operation_count: int
+    has_more: bool
 
 
 @dataclass(frozen=True, slots=True)
 class OperationPage:
-    """A page of a list, newest first.
+    """A page of a list, in the order that was asked for.
 
     `next_cursor` goes into the next call; None at the end. `revision` is that of the log at which
     the page was read.
@@ -116,6 +134,8 @@ class OperationStore(Protocol):
     """Keeps operations, their leases and their log; see the contract above."""
 
     terms: LeaseTerms
+    admission: AdmissionLimits
+    retention: RetentionPolicy
 
     @property
     def registry_uid(self) -> str:
@@ -158,7 +178,15 @@ class OperationStore(Protocol):
         Raises:
             RequestIdReusedError: another request came under this request_id; says what differs.
             OperationNotFoundError: it was accepted before, and has been deleted since.
+            QueueFullError: the client, or the registry, has too many on their way.
 
+        """
+        ...
+
+    async def resume(self, request: Resumption) -> Operation:
+        """Accepts an operation that goes on from another one, as `transitions.resume` says.
+
+        The same request again returns the same operation, as `create` does; raises what both say.
         """
         ...
 
@@ -172,15 +200,28 @@ class OperationStore(Protocol):
         ...
 
     async def list_operations(
-        self, selection: Selection, page_size: int, before: int | None = None
+        self,
+        selection: Selection,
+        page_size: int,
+        cursor: int | None = None,
+        order: ListOrder = ListOrder.NEWEST_FIRST,
     ) -> OperationPage:
-        """Returns a page, newest first, from below the cursor `before`."""
+        """Returns a page from beyond the cursor."""
         ...
 
     async def claim(self, claim: Claim) -> Operation | None:
-        """Gives the oldest queued operation of the kinds to the worker; None when there is none.
+        """Gives a queued operation of the kinds to the worker; None when there is none now.
 
-        The same claim again returns the operation that it got, while that lease is live.
+        The highest priority goes first, and among equals the oldest; one that waits for its next
+        attempt is passed over. The same claim again returns the operation that it got, while that
+        lease is live.
+        """
+        ...
+
+    async def next_attempt_delay_s(self, kinds: tuple[str, ...]) -> float | None:
+        """Returns the seconds until the first operation that waits for its next attempt is due.
+
+        None when none waits.
         """
         ...
 
@@ -209,12 +250,35 @@ class OperationStore(Protocol):
         """
         ...
 
-    async def expire_lapsed(self) -> tuple[str, ...]:
-        """Takes every lease away whose time ran out; returns the operations it was about."""
+    async def commit_checkpoint(
+        self, name: str, epoch: int, checkpoint: Checkpoint
+    ) -> CheckpointReply:
+        """Commits a checkpoint, as `checkpoints.commit` says."""
         ...
 
-    def held_by(self, worker_id: str) -> tuple[Operation, ...]:
-        """Returns the operations whose lease the worker holds, without reading the disk."""
+    async def release(self, name: str, epoch: int, reason: str) -> Operation:
+        """Gives an operation back to the queue, as `transitions.release` says."""
+        ...
+
+    async def expire_lapsed(self) -> tuple[str, ...]:
+        """Does what the passing of time asks for, as `transitions.expire` says, to all.
+
+        Returns the operations that it changed.
+        """
+        ...
+
+    async def compact(
+        self, older_than_s: float, selection: Selection, *, is_dry_run: bool = False
+    ) -> Compaction:
+        """Removes chosen operations that ended longer ago, with all that is kept of them.
+
+        At most `PRUNED_PER_CALL_MAX` by one call, in transactions of `retention.batch_operations`;
+        moves `oldest_revision`. Removes request_ids whose time is over, too.
+        """
+        ...
+
+    async def held_by(self, worker_id: str) -> tuple[Operation, ...]:
+        """Returns the operations whose lease the worker holds."""
         ...
 
     async def snapshot(self, selection: Selection) -> Snapshot:

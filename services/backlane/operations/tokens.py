@@ -15,7 +15,7 @@ from backlane.errors import (
     ResumeTokenAheadError,
     ResumeTokenForeignError,
 )
-from backlane.operations.selection import Selection
+from backlane.operations.selection import ListOrder, Selection
 
 TOKEN_VERSION = 1
 TOKEN_CHARACTERS_MAX = 512
@@ -87,25 +87,26 @@ class ResumeToken:
             )
 
 
-def page_token(cursor: int, selection: Selection) -> str:
-    """Returns the token of the page below a cursor, bound to the selection."""
-    return _encoded({"before": cursor, "filter": selection.digest()})
+def page_token(cursor: int, selection: Selection, order: ListOrder) -> str:
+    """Returns the token of the page beyond a cursor, bound to the selection and the order."""
+    return _encoded({"cursor": cursor, "filter": selection.digest(), "order": order.value})
 
 
-def page_cursor(token: str, selection: Selection) -> int | None:
+def page_cursor(token: str, selection: Selection, order: ListOrder) -> int | None:
     """Returns the cursor of a page token; None for the empty one, which is the first page.
 
     Raises:
-        InvalidPageTokenError: it is damaged, or belongs to another filter.
+        InvalidPageTokenError: it is damaged, or belongs to another filter or order.
 
     """
     if not token:
         return None
     fields = _decoded(token)
-    cursor = fields.get("before")
-    if not _is_count(cursor) or fields.get("filter") != selection.digest():
+    cursor = fields.get("cursor")
+    asked = (selection.digest(), order.value)
+    if not _is_count(cursor) or (fields.get("filter"), fields.get("order")) != asked:
         raise InvalidPageTokenError(
-            "The page token is damaged, or belongs to a list with another filter. "
+            "The page token is damaged, or belongs to a list with another filter or order. "
             "Start again at the first page.",
             metadata={"page_token": token[:64]},
         )

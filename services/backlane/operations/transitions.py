@@ -6,31 +6,52 @@ store applies a change in one transaction, or not at all.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from backlane.errors import (
+    AttemptTimeoutError,
     CancelledRunError,
     FieldViolation,
     InvalidRequestError,
     LeaseLostError,
+    NothingToResumeError,
     OperationNotTerminalError,
+    QueueTimeoutError,
     WorkerLostError,
 )
-from backlane.operations.commands import Claim, Failed, NewOperation, Outcome, Stopped, Succeeded
+from backlane.operations.commands import (
+    Claim,
+    Failed,
+    NewOperation,
+    Outcome,
+    Resumption,
+    Stopped,
+    Succeeded,
+)
 from backlane.operations.events import Deleted, EventBody, OperationEvent, StateChanged
 from backlane.operations.lease import Instant, Lease, LeaseTerms
-from backlane.operations.operation import Operation, OperationError, Payload, State
+from backlane.operations.limits import (
+    FAILURE_MESSAGE_CHARACTERS_MAX,
+    FAILURES_KEPT_MAX,
+    RELEASES_MAX,
+)
+from backlane.operations.operation import AttemptFailure, Operation, OperationError, Payload, State
+from backlane.operations.records import replace
+from backlane.operations.retries import retry_delay_s
+
+NS_PER_S = 1_000_000_000
 
 LEGAL_TRANSITIONS: frozenset[tuple[State | None, State]] = frozenset(
     {
         (None, State.QUEUED),  # accepted
         (State.QUEUED, State.RUNNING),  # a worker took the lease
         (State.QUEUED, State.CANCELLED),  # cancelled before anyone began
+        (State.QUEUED, State.FAILED),  # nobody took it in time
         (State.RUNNING, State.SUCCEEDED),  # the worker finished
         (State.RUNNING, State.FAILED),  # the worker failed, or was lost for the last time
-        (State.RUNNING, State.QUEUED),  # the worker was lost, another may try
+        (State.RUNNING, State.QUEUED),  # the attempt ended badly or was given back
         (State.RUNNING, State.CANCELLING),  # cancel was asked while a worker held the lease
-        (State.CANCELLING, State.CANCELLED),  # the worker stopped, or was lost
+        (State.CANCELLING, State.CANCELLED),  # the worker stopped, was lost, or took too long
         (State.CANCELLING, State.SUCCEEDED),  # the worker was faster than the cancel
         (State.CANCELLING, State.FAILED),  # the worker failed before it could stop
     }
@@ -61,8 +82,58 @@ def create(request: NewOperation, name: str, uid: str, now: Instant) -> Change:
         create_time_ns=now.wall_ns,
         labels=dict(request.labels),
         max_attempts=request.max_attempts,
+        priority=request.priority,
+        client=request.client,
+        queue_timeout_s=request.queue_timeout_s,
+        attempt_timeout_s=request.attempt_timeout_s,
     )
     return logged(operation, [StateChanged(None, State.QUEUED, "CREATED")], now)
+
+
+def resume(source: Operation, request: Resumption, name: str, uid: str, now: Instant) -> Change:
+    """Accepts a new operation that goes on from the checkpoints of one that did not succeed.
+
+    Raises:
+        OperationNotTerminalError: the source has not ended yet.
+        NothingToResumeError: it succeeded, or left no checkpoint.
+
+    """
+    if not source.state.is_terminal:
+        raise OperationNotTerminalError(
+            f"{source.name} is {source.state}: it goes on by itself. Resume it once it has failed "
+            "or was cancelled.",
+            metadata={"operation": source.name, "state": source.state.value},
+        )
+    if source.state is State.SUCCEEDED or not source.checkpoints:
+        why = "it succeeded" if source.state is State.SUCCEEDED else "it left no checkpoint"
+        raise NothingToResumeError(
+            f"{source.name} cannot be resumed: {why}. Run it anew.",
+            metadata={"operation": source.name, "state": source.state.value},
+        )
+    operation = Operation(
+        name=name,
+        uid=uid,
+        kind=source.kind,
+        state=State.QUEUED,
+        spec=source.spec,
+        create_time_ns=now.wall_ns,
+        labels=dict(source.labels),
+        max_attempts=source.max_attempts,
+        priority=source.priority,
+        client=request.client,
+        queue_timeout_s=source.queue_timeout_s,
+        attempt_timeout_s=source.attempt_timeout_s,
+        checkpoints=source.checkpoints,
+        checkpoint_number=source.checkpoint_number,
+        resumed_from=source.name,
+    )
+    return logged(operation, [StateChanged(None, State.QUEUED, "RESUMED")], now)
+
+
+def is_claimable(operation: Operation, now: Instant) -> bool:
+    """Whether a worker may be given the operation now."""
+    waits = operation.next_attempt_ns is not None and operation.next_attempt_ns > now.wall_ns
+    return operation.state is State.QUEUED and not waits
 
 
 def grant(operation: Operation, claim: Claim, terms: LeaseTerms, now: Instant) -> Change:
@@ -73,13 +144,16 @@ def grant(operation: Operation, claim: Claim, terms: LeaseTerms, now: Instant) -
         worker_id=claim.worker_id,
         request_id=claim.request_id,
         expires_at_s=now.monotonic_s + terms.ttl_s,
+        granted_at_s=now.monotonic_s,
     )
+    is_first = operation.start_time_ns is None
     held = replace(
         operation,
         lease=lease,
         epoch=lease.epoch,
         attempt=operation.attempt + 1,
-        start_time_ns=operation.start_time_ns or now.wall_ns,
+        start_time_ns=now.wall_ns if is_first else operation.start_time_ns,
+        next_attempt_ns=None,
         progress=None,
     )
     return _moved(held, State.RUNNING, "LEASE_GRANTED", now)
@@ -101,18 +175,45 @@ def renew(
     return Change(replace(operation, lease=lease.renewed(terms, now)))
 
 
+def release(operation: Operation, epoch: int, reason: str, now: Instant) -> Change:
+    """Gives an operation back to the queue; no attempt is counted until that happens too often.
+
+    One that is to be cancelled ends as cancelled: its worker has stopped.
+
+    Raises:
+        LeaseLostError: the lease is not the operation's newest, or its time ran out.
+
+    """
+    lease = fence(operation, epoch, now)
+    if operation.state is State.CANCELLING:
+        error = _cancelled(operation)
+        return _ended(operation, State.CANCELLED, "CANCEL_ACKNOWLEDGED", now, error=error)
+    if operation.release_count >= RELEASES_MAX:
+        error = OperationError(
+            WorkerLostError.reason,
+            f"Workers gave it back {RELEASES_MAX} times, the last one because: {reason}",
+            {"release_count": str(operation.release_count), "cause": reason},
+        )
+        return _attempt_failed(operation, lease, error, "RELEASED", now)
+    queued = replace(operation, lease=None, release_count=operation.release_count + 1)
+    return _moved(queued, State.QUEUED, "RELEASED", now)
+
+
 def request_cancel(operation: Operation, reason: str, now: Instant) -> Change:
     """Asks for cancel. A queued operation ends at once; a terminal one stays as it is."""
     if operation.state.is_terminal or operation.state is State.CANCELLING:
         return Change(operation)
     asked = replace(operation, cancel_reason=reason)
-    if operation.state is State.RUNNING:
-        return _moved(asked, State.CANCELLING, "CANCEL_REQUESTED", now)
+    if operation.lease is not None:
+        lease = replace(operation.lease, cancel_at_s=now.monotonic_s)
+        return _moved(replace(asked, lease=lease), State.CANCELLING, "CANCEL_REQUESTED", now)
     return _ended(asked, State.CANCELLED, "CANCEL_REQUESTED", now, error=_cancelled(asked))
 
 
 def complete(operation: Operation, epoch: int, outcome: Outcome, now: Instant) -> Change:
-    """Ends an operation as its worker says; the same outcome again changes nothing.
+    """Ends an operation as its worker says, or its attempt when the error is retryable.
+
+    The same outcome again changes nothing.
 
     Raises:
         LeaseLostError: the lease is not the operation's newest, or its time ran out.
@@ -121,11 +222,13 @@ def complete(operation: Operation, epoch: int, outcome: Outcome, now: Instant) -
     """
     if epoch == operation.epoch and _is_recorded(operation, outcome):
         return Change(operation)
-    fence(operation, epoch, now)
+    lease = fence(operation, epoch, now)
     if isinstance(outcome, Succeeded):
         return _ended(operation, State.SUCCEEDED, "COMPLETED", now, result=outcome.result)
     if isinstance(outcome, Failed):
-        return _ended(operation, State.FAILED, outcome.error.reason, now, error=outcome.error)
+        if outcome.is_retryable and operation.state is State.RUNNING:
+            return _attempt_failed(operation, lease, outcome.error, "RETRYABLE_ERROR", now)
+        return _failed_for_good(operation, lease, outcome.error, now)
     if operation.state is not State.CANCELLING:
         raise InvalidRequestError(
             f"{operation.name} cannot end as cancelled: nobody asked for cancel. "
@@ -137,27 +240,42 @@ def complete(operation: Operation, epoch: int, outcome: Outcome, now: Instant) -
     return _ended(operation, State.CANCELLED, "CANCEL_ACKNOWLEDGED", now, error=error)
 
 
-def expire(operation: Operation, now: Instant) -> Change:
-    """Takes a lease away whose time ran out; does nothing while it is good."""
+def expire(operation: Operation, terms: LeaseTerms, now: Instant) -> Change:
+    """Does what the passing of time asks for; most often nothing.
+
+    A lease whose time ran out is taken away. An attempt beyond its time ends badly. A cancel that
+    its worker does not follow ends the operation all the same. An operation that nobody began in
+    time fails.
+    """
     lease = operation.lease
-    if lease is None or lease.is_live(now):
-        return Change(operation)
+    if lease is None:
+        return _queue_expired(operation, now)
     if operation.state is State.CANCELLING:
-        error = _cancelled(operation)
-        return _ended(operation, State.CANCELLED, "LEASE_EXPIRED", now, error=error)
-    if operation.attempt < operation.max_attempts:
-        return _moved(replace(operation, lease=None), State.QUEUED, "LEASE_EXPIRED", now)
-    error = _worker_lost(operation, lease)
-    return _ended(operation, State.FAILED, error.reason, now, error=error)
+        if lease.is_live(now) and not _is_cancel_overdue(lease, terms, now):
+            return Change(operation)
+        reason = "CANCEL_TIMEOUT" if lease.is_live(now) else "LEASE_EXPIRED"
+        return _ended(operation, State.CANCELLED, reason, now, error=_cancelled(operation))
+    if not lease.is_live(now):
+        error = _worker_lost(operation, lease)
+        return _attempt_failed(operation, lease, error, "LEASE_EXPIRED", now)
+    timeout_s = operation.attempt_timeout_s
+    if timeout_s is not None and now.monotonic_s >= lease.granted_at_s + timeout_s:
+        error = _attempt_overdue(operation, timeout_s)
+        return _attempt_failed(operation, lease, error, error.reason, now)
+    return Change(operation)
 
 
 def delete(operation: Operation, now: Instant) -> Change:
     """Deletes a terminal operation: what it carried goes, its log stays until compaction.
 
+    Again, it changes nothing.
+
     Raises:
         OperationNotTerminalError: it has not ended yet.
 
     """
+    if operation.is_deleted:
+        return Change(operation)
     if not operation.state.is_terminal:
         raise OperationNotTerminalError(
             f"{operation.name} is {operation.state}: cancel it, or wait for its end, to delete it.",
@@ -168,6 +286,7 @@ def delete(operation: Operation, now: Instant) -> Change:
         spec=Payload(operation.spec.type_url, b""),
         result=None,
         progress=None,
+        checkpoints=(),
         is_deleted=True,
     )
     return logged(tombstone, [Deleted()], now)
@@ -192,17 +311,11 @@ def fence(operation: Operation, epoch: int, now: Instant) -> Lease:
     raise _lease_lost(operation, epoch, problem)
 
 
-def _lease_lost(operation: Operation, epoch: int, problem: str) -> LeaseLostError:
-    return LeaseLostError(
-        f"The lease of {operation.name} with epoch {epoch} is lost: {problem}. "
-        "Stop, and write nothing more for it.",
-        metadata={
-            "operation": operation.name,
-            "epoch": str(epoch),
-            "epoch_now": str(operation.epoch),
-            "state": operation.state.value,
-        },
-    )
+def fail(operation: Operation, error: OperationError, now: Instant) -> Change:
+    """Ends a held operation for good, for a cause that the registry itself found."""
+    if operation.lease is None:
+        raise IllegalTransitionError(f"{operation.name}: nobody holds it")
+    return _failed_for_good(operation, operation.lease, error, now)
 
 
 def logged(operation: Operation, bodies: Iterable[EventBody], now: Instant) -> Change:
@@ -223,6 +336,88 @@ def committed(change: Change, last_revision: int) -> Change:
         for revision, event in enumerate(change.events, last_revision + 1)
     )
     return Change(replace(change.operation, revision=events[-1].revision), events)
+
+
+def _attempt_failed(
+    operation: Operation, lease: Lease, error: OperationError, reason: str, now: Instant
+) -> Change:
+    """Queues the operation for another attempt, or fails it when it has none left."""
+    failed = _with_failure(operation, lease, error, now)
+    if failed.failure_count >= operation.max_attempts:
+        return _ended(failed, State.FAILED, error.reason, now, error=_with_history(failed, error))
+    delay_ns = int(retry_delay_s(failed.failure_count) * NS_PER_S)
+    queued = replace(failed, lease=None, next_attempt_ns=now.wall_ns + delay_ns)
+    return _moved(queued, State.QUEUED, reason, now, error=error)
+
+
+def _failed_for_good(
+    operation: Operation, lease: Lease, error: OperationError, now: Instant
+) -> Change:
+    failed = _with_failure(operation, lease, error, now)
+    return _ended(failed, State.FAILED, error.reason, now, error=error)
+
+
+def _with_failure(
+    operation: Operation, lease: Lease, error: OperationError, now: Instant
+) -> Operation:
+    failure = AttemptFailure(
+        attempt=operation.attempt,
+        worker_id=lease.worker_id,
+        reason=error.reason,
+        message=error.message[:FAILURE_MESSAGE_CHARACTERS_MAX],
+        time_ns=now.wall_ns,
+    )
+    kept = (*operation.failures, failure)[-FAILURES_KEPT_MAX:]
+    return replace(operation, failure_count=operation.failure_count + 1, failures=kept)
+
+
+def _with_history(operation: Operation, error: OperationError) -> OperationError:
+    """Returns the error of the last attempt, with a word on those before it."""
+    before = operation.failures[:-1]
+    if not before:
+        return error
+    history = "; ".join(f"attempt {one.attempt}: {one.reason}" for one in before)
+    return replace(
+        error,
+        message=(
+            f"{error.message} It was the last of {operation.failure_count} attempts ({history})."
+        ),
+        metadata={**error.metadata, "failed_attempts": str(operation.failure_count)},
+    )
+
+
+def _queue_expired(operation: Operation, now: Instant) -> Change:
+    timeout_s = operation.queue_timeout_s
+    if operation.state is not State.QUEUED or operation.attempt or timeout_s is None:
+        return Change(operation)
+    if now.wall_ns < operation.create_time_ns + int(timeout_s * NS_PER_S):
+        return Change(operation)
+    error = OperationError(
+        QueueTimeoutError.reason,
+        f"No worker took it in {timeout_s:g} s. Look whether workers for {operation.kind} run, "
+        "then run it again.",
+        {"queue_timeout_s": f"{timeout_s:g}", "kind": operation.kind},
+    )
+    return _ended(operation, State.FAILED, error.reason, now, error=error)
+
+
+def _is_cancel_overdue(lease: Lease, terms: LeaseTerms, now: Instant) -> bool:
+    if lease.cancel_at_s is None:
+        return False
+    return now.monotonic_s >= lease.cancel_at_s + terms.grace_s + terms.cancel_margin_s
+
+
+def _lease_lost(operation: Operation, epoch: int, problem: str) -> LeaseLostError:
+    return LeaseLostError(
+        f"The lease of {operation.name} with epoch {epoch} is lost: {problem}. "
+        "Stop, and write nothing more for it.",
+        metadata={
+            "operation": operation.name,
+            "epoch": str(epoch),
+            "epoch_now": str(operation.epoch),
+            "state": operation.state.value,
+        },
+    )
 
 
 def _moved(
@@ -256,9 +451,16 @@ def _ended(
 def _is_recorded(operation: Operation, outcome: Outcome) -> bool:
     if isinstance(outcome, Succeeded):
         return operation.state is State.SUCCEEDED and operation.result == outcome.result
-    if isinstance(outcome, Failed):
-        return operation.state is State.FAILED and operation.error == outcome.error
-    return isinstance(outcome, Stopped) and operation.state is State.CANCELLED
+    if isinstance(outcome, Stopped):
+        return operation.state is State.CANCELLED
+    last = operation.failures[-1] if operation.failures else None
+    is_told = (
+        last is not None
+        and last.attempt == operation.attempt
+        and (last.reason, last.message)
+        == (outcome.error.reason, outcome.error.message[:FAILURE_MESSAGE_CHARACTERS_MAX])
+    )
+    return is_told and operation.state in (State.FAILED, State.QUEUED)
 
 
 def _cancelled(operation: Operation) -> OperationError:
@@ -274,13 +476,23 @@ def _worker_lost(operation: Operation, lease: Lease) -> OperationError:
     return OperationError(
         reason=WorkerLostError.reason,
         message=(
-            f"Worker {lease.worker_id} stopped renewing its lease in attempt {operation.attempt} "
-            f"of {operation.max_attempts}: it died, hung or lost its connection. "
-            "See the worker's log, then run it again."
+            f"Worker {lease.worker_id} stopped renewing its lease in attempt {operation.attempt}: "
+            "it died, hung or lost its connection. See the worker's log, then run it again."
         ),
         metadata={
             "worker_id": lease.worker_id,
             "attempt": str(operation.attempt),
             "max_attempts": str(operation.max_attempts),
         },
+    )
+
+
+def _attempt_overdue(operation: Operation, timeout_s: float) -> OperationError:
+    return OperationError(
+        reason=AttemptTimeoutError.reason,
+        message=(
+            f"Attempt {operation.attempt} took longer than {timeout_s:g} s. Allow more time, or "
+            "run over fewer bars."
+        ),
+        metadata={"attempt_timeout_s": f"{timeout_s:g}", "attempt": str(operation.attempt)},
     )

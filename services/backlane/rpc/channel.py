@@ -25,25 +25,38 @@ RETRY_ATTEMPTS_MAX = 5
 
 
 def aio_channel(
-    address: str, *, purpose: Purpose = "unary", services: Sequence[str] = ()
+    address: str,
+    *,
+    purpose: Purpose = "unary",
+    services: Sequence[str] = (),
+    retry_attempts: int = RETRY_ATTEMPTS_MAX,
 ) -> grpc.aio.Channel:
     """Returns a channel for asyncio; it connects with the first call.
 
     `services` are full protobuf names whose stubs are imported: their methods that declare an
-    idempotency_level are retried while the server is UNAVAILABLE.
+    idempotency_level are tried `retry_attempts` times while the server is UNAVAILABLE.
     """
-    return grpc.aio.insecure_channel(address, channel_options(address, purpose, services))
+    options = channel_options(address, purpose, services, retry_attempts)
+    return grpc.aio.insecure_channel(address, options)
 
 
 def channel(
-    address: str, *, purpose: Purpose = "unary", services: Sequence[str] = ()
+    address: str,
+    *,
+    purpose: Purpose = "unary",
+    services: Sequence[str] = (),
+    retry_attempts: int = RETRY_ATTEMPTS_MAX,
 ) -> grpc.Channel:
     """Returns a channel for threads; otherwise as aio_channel."""
-    return grpc.insecure_channel(address, channel_options(address, purpose, services))
+    options = channel_options(address, purpose, services, retry_attempts)
+    return grpc.insecure_channel(address, options)
 
 
 def channel_options(
-    address: str, purpose: Purpose, services: Sequence[str] = ()
+    address: str,
+    purpose: Purpose,
+    services: Sequence[str] = (),
+    retry_attempts: int = RETRY_ATTEMPTS_MAX,
 ) -> list[tuple[str, int | str]]:
     """Returns the channel arguments; gRPC ignores a name that it does not know without a word."""
     options: list[tuple[str, int | str]] = [
@@ -52,10 +65,11 @@ def channel_options(
         ("grpc.http2.ping_timeout_ms", 5000),
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.min_reconnect_backoff_ms", 100),
-        ("grpc.max_reconnect_backoff_ms", 2000),
+        # A client is back within half a second of its server.
+        ("grpc.max_reconnect_backoff_ms", 500),
         ("grpc.max_receive_message_length", RECEIVE_BYTES_MAX),
         ("grpc.max_send_message_length", SEND_BYTES_MAX),
-        ("grpc.service_config", json.dumps(service_config(services))),
+        ("grpc.service_config", json.dumps(service_config(services, retry_attempts))),
     ]
     if is_local(address):
         # An http_proxy in the environment would be asked for 127.0.0.1, and refuse.
@@ -68,7 +82,9 @@ def channel_options(
     return options
 
 
-def service_config(services: Sequence[str]) -> dict[str, object]:
+def service_config(
+    services: Sequence[str], retry_attempts: int = RETRY_ATTEMPTS_MAX
+) -> dict[str, object]:
     """Returns the gRPC service config: which methods are tried again, and how often."""
     methods = [
         {"service": service, "method": method}
@@ -76,7 +92,7 @@ def service_config(services: Sequence[str]) -> dict[str, object]:
         for method in idempotent_methods(service)
     ]
     retry_policy = {
-        "maxAttempts": RETRY_ATTEMPTS_MAX,
+        "maxAttempts": retry_attempts,
         "initialBackoff": "0.1s",
         "maxBackoff": "2s",
         "backoffMultiplier": 2,

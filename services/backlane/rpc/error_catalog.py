@@ -83,6 +83,16 @@ CATALOG: Mapping[type[BacklaneError], Entry] = MappingProxyType(
         errors.BatchOutOfOrderError: Entry(
             StatusCode.ABORTED, "Send again from the batch that the metadata names as expected."
         ),
+        errors.NothingToResumeError: Entry(StatusCode.FAILED_PRECONDITION, "Run it anew."),
+        errors.CheckpointOutOfOrderError: Entry(
+            StatusCode.ABORTED, "Send the checkpoint that the metadata names as expected."
+        ),
+        errors.CheckpointCorruptError: Entry(
+            StatusCode.DATA_LOSS, "Resume from the checkpoint before it, or run it anew."
+        ),
+        errors.CheckpointForeignError: Entry(
+            StatusCode.FAILED_PRECONDITION, "Resume with the version that wrote it, or run it anew."
+        ),
         errors.ResumeTokenForeignError: Entry(
             StatusCode.FAILED_PRECONDITION, "Check the address; start the watch with a snapshot."
         ),
@@ -117,7 +127,8 @@ CATALOG: Mapping[type[BacklaneError], Entry] = MappingProxyType(
             StatusCode.ALREADY_EXISTS, "Replace the bars on purpose, or choose another symbol."
         ),
         errors.DataRefusedError: Entry(
-            StatusCode.FAILED_PRECONDITION, "See `backlane data check`, and mend the file."
+            StatusCode.FAILED_PRECONDITION,
+            "Correct the file, then import it again: nothing is repaired silently.",
         ),
         errors.DatasetCorruptError: Entry(StatusCode.DATA_LOSS, "Import the bars anew."),
         errors.DatasetChangedError: Entry(
@@ -134,6 +145,17 @@ CATALOG: Mapping[type[BacklaneError], Entry] = MappingProxyType(
         ),
         errors.LimitExceededError: Entry(
             StatusCode.RESOURCE_EXHAUSTED, "Ask for less at once, or again after the delay."
+        ),
+        errors.QueueFullError: Entry(
+            StatusCode.RESOURCE_EXHAUSTED, "Wait until some have ended, or cancel some."
+        ),
+        errors.WatchLimitError: Entry(
+            StatusCode.RESOURCE_EXHAUSTED, "Close a watch, or watch several operations by one."
+        ),
+        errors.RateLimitError: Entry(StatusCode.RESOURCE_EXHAUSTED, "Ask again after the delay."),
+        errors.StoreFullError: Entry(
+            StatusCode.RESOURCE_EXHAUSTED,
+            "Free the disk of the store; nothing that was accepted is lost.",
         ),
         errors.SlowConsumerError: Entry(
             StatusCode.RESOURCE_EXHAUSTED, "Read faster; go on from the last resume token."
@@ -154,11 +176,24 @@ CATALOG: Mapping[type[BacklaneError], Entry] = MappingProxyType(
         errors.WorkerLostError: Entry(
             StatusCode.UNAVAILABLE, "Run it again; the worker's log says why it died."
         ),
+        errors.QueueTimeoutError: Entry(
+            StatusCode.DEADLINE_EXCEEDED, "Add workers, allow more time, or run it again."
+        ),
+        errors.AttemptTimeoutError: Entry(
+            StatusCode.DEADLINE_EXCEEDED, "Allow more time, or run over fewer bars."
+        ),
+        errors.NondeterministicReplayError: Entry(
+            StatusCode.INTERNAL, "Report it: the same run must always give the same bits."
+        ),
         errors.RunStalledError: Entry(
             StatusCode.DEADLINE_EXCEEDED, "Run it again; the worker's log says where it stood."
         ),
         errors.OutOfMemoryError: Entry(
             StatusCode.RESOURCE_EXHAUSTED, "Run over fewer bars, or allow more memory."
+        ),
+        errors.ForkRefusedError: Entry(
+            StatusCode.FAILED_PRECONDITION,
+            "Take what forks out of the run, or have it start processes by spawn.",
         ),
         errors.InternalError: Entry(
             StatusCode.INTERNAL, "Report it with the error_id; the service's log has the traceback."

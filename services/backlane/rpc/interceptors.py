@@ -18,6 +18,7 @@ from google.protobuf.message import DecodeError
 from backlane.clock import Clock
 from backlane.errors import BacklaneError, InternalError, InvalidRequestError, ServerDrainingError
 from backlane.rpc.admission import DRAINING_RETRY_DELAY_S, Admission, is_infrastructure
+from backlane.rpc.callers import caller
 from backlane.rpc.error_catalog import DETAILS_KEY, to_status
 from backlane.rpc.status_details import MESSAGE_BYTES_MAX, cut_text
 
@@ -77,7 +78,7 @@ class ErrorBoundary(grpc.aio.ServerInterceptor):
             return wrap(_unimplemented(method), request_deserializer=outer)
         if original.response_streaming:
             guarded = self._guard_writer(method, behaviour, inner)
-            return wrap(guarded, outer, original.response_serializer)
+            return wrap(guarded, outer, _encoder(original.response_serializer))
         guarded = self._guard_unary(
             method, behaviour, inner, original.response_serializer or _unchanged
         )
@@ -142,7 +143,7 @@ class ErrorBoundary(grpc.aio.ServerInterceptor):
         started_s = self._clock.monotonic_s()
         outcome = "CANCELLED"
         try:
-            with self._admission.admitted(method, streaming=streaming):
+            with self._admission.admitted(method, streaming=streaming, client=caller(context)):
                 yield
             outcome = "OK"
         except grpc.aio.BaseError:
@@ -162,6 +163,17 @@ class ErrorBoundary(grpc.aio.ServerInterceptor):
 
 def _unchanged(value: Any) -> Any:
     return value
+
+
+def _encoder(serializer: _Codec | None) -> _Codec:
+    """Returns a serializer that lets bytes pass: what a servicer has encoded once for many."""
+
+    def encode(response: Any) -> Any:
+        return (
+            response if serializer is None or isinstance(response, bytes) else serializer(response)
+        )
+
+    return encode
 
 
 def _decoder(method: str, deserializer: _Codec | None) -> _Codec:

@@ -3,12 +3,15 @@
 import asyncio
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 import structlog
 from pydantic import ValidationError
+from pydantic_settings import BaseSettings
 
+from backlane import failpoints
 from backlane.errors import BacklaneError
 from backlane.rpc.exit_codes import ExitCode, StartupError
 from backlane.rpc.log import configure_logging
@@ -16,6 +19,9 @@ from backlane.rpc.server import RpcServer
 from backlane.rpc.settings import ServerSettings
 
 SettingsT = TypeVar("SettingsT", bound=ServerSettings)
+
+FAILPOINTS_VARIABLE = "BACKLANE_FAILPOINTS"
+FAILPOINT_HITS_VARIABLE = "BACKLANE_FAILPOINT_HITS"
 
 _log = structlog.get_logger(__name__)
 
@@ -40,7 +46,25 @@ def run(
         sys.stderr.write(explain(error, settings_factory))
         return ExitCode.SETTINGS
     configure_logging(settings.log_level, settings.log_format)
+    try:
+        arm_failpoints(os.environ)
+    except ValueError as error:
+        _log.error("cannot start", reason=str(error))
+        return ExitCode.SETTINGS
     return _serve(settings, build)
+
+
+def arm_failpoints(environ: Mapping[str, str]) -> None:
+    """Arms what BACKLANE_FAILPOINTS names, hits going to the file BACKLANE_FAILPOINT_HITS.
+
+    For tests that make a real process fail at a place; says so in the log. Raises ValueError for a
+    name that does not exist.
+    """
+    text = environ.get(FAILPOINTS_VARIABLE, "")
+    hits_file = environ.get(FAILPOINT_HITS_VARIABLE)
+    failpoints.arm(text, Path(hits_file) if hits_file else None)
+    if text:
+        _log.warning("failpoints are armed: this server fails on purpose", failpoints=text)
 
 
 def _serve(settings: SettingsT, build: Callable[[SettingsT], RpcServer]) -> ExitCode:
@@ -65,7 +89,7 @@ def _serve(settings: SettingsT, build: Callable[[SettingsT], RpcServer]) -> Exit
         return ExitCode.INTERNAL
 
 
-def explain(error: ValidationError, settings: type[ServerSettings]) -> str:
+def explain(error: ValidationError, settings: type[BaseSettings]) -> str:
     """Returns one line per setting that is wrong, under the name it has in the environment."""
     prefix = settings.model_config.get("env_prefix", "")
     lines = [f"{settings.__name__}: {error.error_count()} wrong; --help lists all settings.\n"]
@@ -79,7 +103,7 @@ def explain(error: ValidationError, settings: type[ServerSettings]) -> str:
     return "".join(lines)
 
 
-def usage(settings: type[ServerSettings]) -> str:
+def usage(settings: type[BaseSettings]) -> str:
     """Returns the help text: every setting with its default, and every exit code."""
     prefix = settings.model_config.get("env_prefix", "")
     lines = [f"{(settings.__doc__ or '').splitlines()[0]}\n", "\nSettings, from the environment:\n"]

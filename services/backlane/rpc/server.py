@@ -14,9 +14,10 @@ from grpc_health.v1 import health_pb2_grpc
 from grpc_health.v1.health import SERVICE_NAME as HEALTH_NAME
 from grpc_reflection.v1alpha import reflection
 
+from backlane import failpoints
 from backlane.clock import Clock, SystemClock
 from backlane.rpc.addresses import join_address
-from backlane.rpc.admission import Admission
+from backlane.rpc.admission import Admission, MethodLimit, RateLimit, Rates
 from backlane.rpc.exit_codes import ExitCode, StartupError
 from backlane.rpc.health import Health, Probe
 from backlane.rpc.interceptors import ErrorBoundary
@@ -56,8 +57,9 @@ class RpcServer:
 
     `probe` raises while the service is not able to work. `background` starts in order before the
     first call and stops in reverse after the last. `on_drain` hooks run one after the other when
-    the server drains: here watches are told to move on, and workers to stop. `extra_limits` gives
-    single methods (`/package.Service/Method`) a limit of concurrent calls of their own.
+    the server drains: here watches are told to move on, and workers to stop. `method_limits` gives
+    single methods (`/package.Service/Method`) a limit of concurrent calls of their own, and
+    `rate_limit` bounds how fast one client may call.
     """
 
     def __init__(
@@ -69,7 +71,8 @@ class RpcServer:
         probe: Probe,
         background: Sequence[Background] = (),
         on_drain: Sequence[DrainHook] = (),
-        extra_limits: Mapping[str, int] | None = None,
+        method_limits: Mapping[str, MethodLimit] | None = None,
+        rate_limit: RateLimit | None = None,
         clock: Clock | None = None,
     ) -> None:
         self._settings = settings
@@ -77,8 +80,9 @@ class RpcServer:
         self._services = tuple(services)
         self._background = tuple(background)
         self._on_drain = tuple(on_drain)
-        self._extra_limits = extra_limits
+        self._method_limits = method_limits
         self._clock = clock or SystemClock()
+        self._rates = None if rate_limit is None else Rates(rate_limit, self._clock)
         self._health = Health(
             (service.full_name for service in services), probe, timeout_s=settings.probe_timeout_s
         )
@@ -164,7 +168,8 @@ class RpcServer:
         self._admission = Admission(
             unary_max=settings.unary_concurrent_max,
             stream_max=settings.stream_concurrent_max,
-            method_max=self._extra_limits,
+            method_limits=self._method_limits,
+            rates=self._rates,
         )
         server = grpc.aio.server(
             interceptors=[ErrorBoundary(self._admission, self._clock)],
@@ -211,6 +216,7 @@ class RpcServer:
         if self._probing is not None:
             self._probing.cancel()
         await self._health.drain()
+        failpoints.reached("drain.after_not_serving")
         self._admission.refuse_new()
         for hook in self._on_drain:
             await self._run_bounded("drain hook", hook, self._left_s(ends_s))

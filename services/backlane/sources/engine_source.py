@@ -6,10 +6,12 @@ from pathlib import Path
 
 ENGINE_STAGES = (
     "market",
+    "panel",
     "indicators",
     "fuzzy",
     "features",
     "inference",
+    "signals",
     "decisions",
     "execution",
     "portfolio",

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 
 from google.protobuf.any_pb2 import Any
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from backlane.api.operations.v1 import operation_pb2 as pb
@@ -12,8 +13,10 @@ from backlane.operations import limits
 from backlane.wire.times import duration_from_proto, is_valid_timestamp
 from backlane.wire.violations import Violations
 
+SHA256_BYTES = 32
 WAIT_S_MAX = 30.0
-"""Longest time that WaitOperation and AcquireOperation keep a call open."""
+"""Longest time that a call which waits is kept open, such as WaitOperation."""
+RELEASE_REASON_CHARACTERS_MAX = 512
 WORKER_ID_CHARACTERS_MAX = 128
 ERROR_METADATA_MAX = 64
 
@@ -158,6 +161,71 @@ def check_error(found: Violations, error: pb.OperationError) -> None:
 def check_time(found: Violations, field: str, message: Timestamp) -> None:
     """Notes a time that nanoseconds in 64 bits cannot hold."""
     found.check(is_valid_timestamp(message), field, _TIMES)
+
+
+def check_priority(found: Violations, field: str, priority: int) -> None:
+    """Notes a priority beyond the limits."""
+    most = limits.PRIORITY_MAX
+    found.check(-most <= priority <= most, field, f"is {priority}; accepted is -{most} to {most}")
+
+
+def check_attempts(found: Violations, field: str, attempts: int, default: int) -> None:
+    """Notes a number of attempts beyond the limit; 0 stands for the default."""
+    found.check(
+        0 <= attempts <= limits.ATTEMPTS_MAX,
+        field,
+        f"is {attempts}; accepted is 1 to {limits.ATTEMPTS_MAX}, or 0 for {default}",
+    )
+
+
+def checked_timeout_s(found: Violations, message: Message, field: str) -> float | None:
+    """Returns the seconds of a timeout, None where there is none, and notes one out of range."""
+    if not message.HasField(field):
+        return None
+    timeout_s = duration_from_proto(getattr(message, field))
+    found.check(
+        0 < timeout_s <= limits.TIMEOUT_S_MAX,
+        field,
+        f"is {timeout_s:g} s; accepted is above 0 and at most {limits.TIMEOUT_S_MAX:g} s",
+    )
+    return timeout_s
+
+
+def check_checkpoint(found: Violations, checkpoint: pb.Checkpoint) -> None:
+    """Notes a checkpoint that no worker could go on from."""
+    field = "checkpoint"
+    found.check(checkpoint.number >= 1, f"{field}.number", f"is {checkpoint.number}, below 1")
+    _check_text(found, f"{field}.uri", checkpoint.uri, limits.CHECKPOINT_URI_CHARACTERS_MAX)
+    _check_text(
+        found, f"{field}.format", checkpoint.format, limits.CHECKPOINT_FORMAT_CHARACTERS_MAX
+    )
+    for name, digest in (("sha256", checkpoint.sha256), ("spec_sha256", checkpoint.spec_sha256)):
+        found.check(
+            len(digest) == SHA256_BYTES,
+            f"{field}.{name}",
+            f"has {len(digest)} bytes; a SHA-256 has {SHA256_BYTES}",
+        )
+    for name in ("size_bytes", "completed_units"):
+        count = getattr(checkpoint, name)
+        found.check(count >= 0, f"{field}.{name}", f"is {count}, below 0")
+
+
+def check_trade_numbers(found: Violations, numbers: list[int]) -> None:
+    """Notes trades that are not numbered on from one another."""
+    first = numbers[0] if numbers else 1
+    found.check(
+        first >= 1 and numbers == list(range(first, first + len(numbers))),
+        "trades",
+        "are not numbered on by 1 from one another, the first of a run being 1",
+    )
+
+
+def _check_text(found: Violations, field: str, text: str, longest: int) -> None:
+    found.check(
+        0 < len(text) <= longest and text.isprintable(),
+        field,
+        f"has {len(text)} characters; accepted is 1 to {longest}, all printable",
+    )
 
 
 def checked_wait_s(

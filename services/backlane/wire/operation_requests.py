@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from backlane.api.operations.v1 import operations_service_pb2 as service_pb
 from backlane.operations import limits
-from backlane.operations.commands import NewOperation
+from backlane.operations.commands import NewOperation, Resumption
 from backlane.operations.operation import State
-from backlane.operations.selection import Selection
+from backlane.operations.selection import ListOrder, Selection
 from backlane.operations.watching import (
     BOOKMARK_INTERVAL_S_MAX,
     BOOKMARK_INTERVAL_S_MIN,
@@ -22,12 +22,15 @@ from backlane.operations.watching import (
 )
 from backlane.wire.operation_checks import (
     WAIT_S_MAX,
+    check_attempts,
     check_kind,
     check_labels,
     check_length,
     check_name,
     check_payload_size,
+    check_priority,
     check_request_id,
+    checked_timeout_s,
     checked_wait_s,
 )
 from backlane.wire.operations import (
@@ -36,11 +39,23 @@ from backlane.wire.operations import (
     state_from_proto,
     state_to_proto,
 )
-from backlane.wire.times import duration_from_proto, duration_to_proto
+from backlane.wire.times import (
+    duration_from_proto,
+    duration_to_proto,
+    optional_duration_to_proto,
+)
 from backlane.wire.violations import Violations
 
 PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX = 50, 1_000
 POINTS_PAGE_SIZE_DEFAULT, POINTS_PAGE_SIZE_MAX = 1_000, 10_000
+OLDER_THAN_S_MAX = 50 * 365 * 86_400.0
+"""The longest time that a prune may look back: 50 years."""
+
+_ORDERS = {order: service_pb.ListOrder.Value(f"LIST_ORDER_{order.value}") for order in ListOrder}
+_ORDERS_BACK = {
+    service_pb.LIST_ORDER_UNSPECIFIED: ListOrder.NEWEST_FIRST,
+    **{number: order for order, number in _ORDERS.items()},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +65,30 @@ class ListRequest:
     selection: Selection
     page_size: int
     page_token: str
+    order: ListOrder = ListOrder.NEWEST_FIRST
+
+
+@dataclass(frozen=True, slots=True)
+class PruneRequest:
+    """A wish to remove what ended longer ago than `older_than_s`; None for the retention's time."""
+
+    selection: Selection
+    older_than_s: float | None
+    is_dry_run: bool
 
 
 @dataclass(frozen=True, slots=True)
 class MetricsRequest:
-    """A wish for one page of an operation's metric points; no series means all."""
+    """A wish for one page of an operation's metric points; no series means all.
+
+    Where there is none yet, it waits `wait_s` for one.
+    """
 
     operation: str
     after_index: int
     series: frozenset[str]
     page_size: int
+    wait_s: float = 0.0
 
 
 def new_operation_to_proto(request: NewOperation) -> service_pb.CreateOperationRequest:
@@ -70,22 +99,26 @@ def new_operation_to_proto(request: NewOperation) -> service_pb.CreateOperationR
         spec=payload_to_proto(request.spec),
         labels=request.labels,
         max_attempts=request.max_attempts,
+        priority=request.priority,
+        queue_timeout=optional_duration_to_proto(request.queue_timeout_s),
+        attempt_timeout=optional_duration_to_proto(request.attempt_timeout_s),
     )
 
 
-def new_operation_from_proto(message: service_pb.CreateOperationRequest) -> NewOperation:
-    """Returns a checked wish to have something run."""
+def new_operation_from_proto(
+    message: service_pb.CreateOperationRequest, client: str = ""
+) -> NewOperation:
+    """Returns a checked wish of a client to have something run."""
     found = Violations()
     check_request_id(found, message.request_id)
     check_kind(found, "kind", message.kind)
     found.check(bool(message.spec.type_url), "spec", "is missing")
     check_payload_size(found, "spec", message.spec)
     check_labels(found, "labels", message.labels)
-    found.check(
-        0 <= message.max_attempts <= limits.ATTEMPTS_MAX,
-        "max_attempts",
-        f"is {message.max_attempts}; accepted is 1 to {limits.ATTEMPTS_MAX}, or 0 for 1",
-    )
+    check_attempts(found, "max_attempts", message.max_attempts, default=1)
+    check_priority(found, "priority", message.priority)
+    queue_timeout_s = checked_timeout_s(found, message, "queue_timeout")
+    attempt_timeout_s = checked_timeout_s(found, message, "attempt_timeout")
     found.raise_if_any()
     return NewOperation(
         request_id=message.request_id.lower(),
@@ -93,6 +126,51 @@ def new_operation_from_proto(message: service_pb.CreateOperationRequest) -> NewO
         spec=payload_from_proto(message.spec),
         labels=dict(message.labels),
         max_attempts=message.max_attempts or 1,
+        priority=message.priority,
+        queue_timeout_s=queue_timeout_s,
+        attempt_timeout_s=attempt_timeout_s,
+        client=client,
+    )
+
+
+def resumption_from_proto(
+    message: service_pb.ResumeOperationRequest, client: str = ""
+) -> Resumption:
+    """Returns a checked wish of a client to go on from where an operation stopped."""
+    found = Violations()
+    check_request_id(found, message.request_id)
+    check_name(found, "name", message.name)
+    found.raise_if_any()
+    return Resumption(message.request_id.lower(), message.name, client)
+
+
+def prune_from_proto(message: service_pb.PruneOperationsRequest) -> PruneRequest:
+    """Returns a checked wish to remove what has ended."""
+    found = Violations()
+    selection = _selection(found, (), message.filter)
+    found.check(
+        all(state.is_terminal for state in selection.states),
+        "filter.states",
+        "holds one that is not terminal; accepted are SUCCEEDED, FAILED and CANCELLED",
+    )
+    older_than_s = None
+    if message.HasField("older_than"):
+        older_than_s = duration_from_proto(message.older_than)
+        found.check(
+            0 <= older_than_s <= OLDER_THAN_S_MAX,
+            "older_than",
+            f"is {older_than_s:g} s; accepted is 0 to {OLDER_THAN_S_MAX:g} s",
+        )
+    found.raise_if_any()
+    return PruneRequest(selection, older_than_s, message.dry_run)
+
+
+def prune_to_proto(request: PruneRequest) -> service_pb.PruneOperationsRequest:
+    """Returns the message for a wish to remove what has ended."""
+    return service_pb.PruneOperationsRequest(
+        older_than=optional_duration_to_proto(request.older_than_s),
+        filter=selection_to_proto(request.selection),
+        dry_run=request.is_dry_run,
     )
 
 
@@ -128,9 +206,11 @@ def list_from_proto(message: service_pb.ListOperationsRequest) -> ListRequest:
     found = Violations()
     selection = _selection(found, (), message.filter)
     found.check(message.page_size >= 0, "page_size", f"is {message.page_size}, below 0")
+    order = _ORDERS_BACK.get(message.order)
+    found.check(order is not None, "order", f"is {message.order}, which is no order")
     found.raise_if_any()
     size = min(message.page_size or PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX)
-    return ListRequest(selection, size, message.page_token)
+    return ListRequest(selection, size, message.page_token, order or ListOrder.NEWEST_FIRST)
 
 
 def list_to_proto(request: ListRequest) -> service_pb.ListOperationsRequest:
@@ -139,6 +219,7 @@ def list_to_proto(request: ListRequest) -> service_pb.ListOperationsRequest:
         page_size=request.page_size,
         page_token=request.page_token,
         filter=selection_to_proto(request.selection),
+        order=_ORDERS[request.order],
     )
 
 
@@ -149,6 +230,7 @@ def metrics_to_proto(request: MetricsRequest) -> service_pb.ListMetricPointsRequ
         after_index=request.after_index,
         series=sorted(request.series),
         page_size=request.page_size,
+        wait=duration_to_proto(request.wait_s) if request.wait_s else None,
     )
 
 
@@ -159,13 +241,16 @@ def metrics_from_proto(message: service_pb.ListMetricPointsRequest) -> MetricsRe
     found.check(message.after_index >= 0, "after_index", f"is {message.after_index}, below 0")
     found.check(message.page_size >= 0, "page_size", f"is {message.page_size}, below 0")
     found.check(
-        len(message.series) <= limits.KINDS_MAX,
+        len(message.series) <= limits.SERIES_PER_OPERATION_MAX,
         "series",
-        f"names {len(message.series)}; at most {limits.KINDS_MAX}",
+        f"names {len(message.series)}; at most {limits.SERIES_PER_OPERATION_MAX}",
     )
+    wait = message.wait if message.HasField("wait") else None
+    wait_s = checked_wait_s(found, "wait", wait, 0.0)
     found.raise_if_any()
     size = min(message.page_size or POINTS_PAGE_SIZE_DEFAULT, POINTS_PAGE_SIZE_MAX)
-    return MetricsRequest(message.operation, message.after_index, frozenset(message.series), size)
+    series = frozenset(message.series)
+    return MetricsRequest(message.operation, message.after_index, series, size, wait_s)
 
 
 def selection_to_proto(selection: Selection) -> service_pb.OperationFilter:

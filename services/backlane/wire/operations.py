@@ -8,8 +8,15 @@ from google.protobuf.message import Message
 from backlane.api.operations.v1 import operation_pb2 as pb
 from backlane.api.operations.v1 import operations_service_pb2 as service_pb
 from backlane.api.portfolio.v1 import portfolio_pb2
-from backlane.errors import CancelledRunError, WorkerLostError
+from backlane.errors import (
+    AttemptTimeoutError,
+    CancelledRunError,
+    NondeterministicReplayError,
+    QueueTimeoutError,
+    WorkerLostError,
+)
 from backlane.operations.events import (
+    CheckpointCommitted,
     Deleted,
     EventBody,
     MetricPoint,
@@ -19,15 +26,31 @@ from backlane.operations.events import (
     StateChanged,
     TradesAppended,
 )
-from backlane.operations.operation import Operation, OperationError, Payload, Progress, State
+from backlane.operations.operation import (
+    AttemptFailure,
+    Checkpoint,
+    Operation,
+    OperationError,
+    Payload,
+    Progress,
+    State,
+)
 from backlane.operations.watching import Phase, WatchMessage
 from backlane.wire.times import (
+    duration_from_proto,
+    optional_duration_to_proto,
     optional_timestamp_to_proto,
     timestamp_from_proto,
     timestamp_to_proto,
 )
 
-REGISTRY_ERROR_CODES: Mapping[str, int] = {CancelledRunError.reason: 1, WorkerLostError.reason: 14}
+REGISTRY_ERROR_CODES: Mapping[str, int] = {
+    CancelledRunError.reason: 1,
+    QueueTimeoutError.reason: 4,
+    AttemptTimeoutError.reason: 4,
+    NondeterministicReplayError.reason: 13,
+    WorkerLostError.reason: 14,
+}
 """Status numbers of the causes that the registry decides itself, as in `rpc.error_catalog`."""
 
 _STATES = {state: pb.Operation.State.Value(f"STATE_{state.value}") for state in State}
@@ -110,6 +133,58 @@ def progress_from_proto(message: pb.Progress) -> Progress:
     )
 
 
+def checkpoint_to_proto(checkpoint: Checkpoint) -> pb.Checkpoint:
+    """Returns the message for a checkpoint; without a time until it is committed."""
+    return pb.Checkpoint(
+        number=checkpoint.number,
+        uri=checkpoint.uri,
+        sha256=checkpoint.sha256,
+        size_bytes=checkpoint.size_bytes,
+        completed_units=checkpoint.completed_units,
+        format=checkpoint.format,
+        spec_sha256=checkpoint.spec_sha256,
+        attempt=checkpoint.attempt,
+        commit_time=optional_timestamp_to_proto(checkpoint.commit_time_ns or None),
+    )
+
+
+def checkpoint_from_proto(message: pb.Checkpoint) -> Checkpoint:
+    """Returns the checkpoint of a message."""
+    return Checkpoint(
+        number=message.number,
+        uri=message.uri,
+        sha256=message.sha256,
+        size_bytes=message.size_bytes,
+        completed_units=message.completed_units,
+        format=message.format,
+        spec_sha256=message.spec_sha256,
+        attempt=message.attempt,
+        commit_time_ns=_time_ns(message, "commit_time") or 0,
+    )
+
+
+def failure_to_proto(failure: AttemptFailure) -> pb.AttemptFailure:
+    """Returns the message for an attempt that ended badly."""
+    return pb.AttemptFailure(
+        attempt=failure.attempt,
+        worker_id=failure.worker_id,
+        reason=failure.reason,
+        message=failure.message,
+        failure_time=timestamp_to_proto(failure.time_ns),
+    )
+
+
+def failure_from_proto(message: pb.AttemptFailure) -> AttemptFailure:
+    """Returns the attempt of a message."""
+    return AttemptFailure(
+        attempt=message.attempt,
+        worker_id=message.worker_id,
+        reason=message.reason,
+        message=message.message,
+        time_ns=timestamp_from_proto(message.failure_time),
+    )
+
+
 def operation_to_proto(operation: Operation) -> pb.Operation:
     """Returns the message for an operation; its lease is nobody's business but the holder's."""
     return pb.Operation(
@@ -131,6 +206,15 @@ def operation_to_proto(operation: Operation) -> pb.Operation:
         end_time=optional_timestamp_to_proto(operation.end_time_ns),
         cancel_reason=operation.cancel_reason,
         spec=payload_to_proto(operation.spec),
+        priority=operation.priority,
+        client=operation.client,
+        checkpoints=map(checkpoint_to_proto, operation.checkpoints),
+        resumed_from=operation.resumed_from,
+        failures=map(failure_to_proto, operation.failures),
+        next_attempt_time=optional_timestamp_to_proto(operation.next_attempt_ns),
+        queue_timeout=optional_duration_to_proto(operation.queue_timeout_s),
+        attempt_timeout=optional_duration_to_proto(operation.attempt_timeout_s),
+        expire_time=optional_timestamp_to_proto(operation.expire_time_ns),
     )
 
 
@@ -152,6 +236,15 @@ def operation_from_proto(message: pb.Operation) -> Operation:
         start_time_ns=_time_ns(message, "start_time"),
         end_time_ns=_time_ns(message, "end_time"),
         cancel_reason=message.cancel_reason,
+        priority=message.priority,
+        client=message.client,
+        checkpoints=tuple(map(checkpoint_from_proto, message.checkpoints)),
+        resumed_from=message.resumed_from,
+        failures=tuple(map(failure_from_proto, message.failures)),
+        next_attempt_ns=_time_ns(message, "next_attempt_time"),
+        queue_timeout_s=_duration_s(message, "queue_timeout"),
+        attempt_timeout_s=_duration_s(message, "attempt_timeout"),
+        expire_time_ns=_time_ns(message, "expire_time"),
         progress=progress_from_proto(message.progress) if message.HasField("progress") else None,
         result=payload_from_proto(message.result) if message.HasField("result") else None,
         error=error_from_proto(message.error) if message.HasField("error") else None,
@@ -205,6 +298,11 @@ def event_from_proto(message: pb.OperationEvent) -> OperationEvent:
     )
 
 
+def phase_to_proto(phase: Phase) -> service_pb.WatchOperationsResponse.Phase.ValueType:
+    """Returns the number of a phase."""
+    return _PHASES[phase]
+
+
 def watch_message_to_proto(message: WatchMessage) -> service_pb.WatchOperationsResponse:
     """Returns the message for one message of a watch."""
     return service_pb.WatchOperationsResponse(
@@ -254,6 +352,8 @@ def _put_body(message: pb.OperationEvent, body: EventBody) -> None:
             message.note.text = body.text
         case Deleted():
             message.deleted.SetInParent()
+        case CheckpointCommitted():
+            message.checkpoint_committed.CopyFrom(checkpoint_to_proto(body.checkpoint))
 
 
 def _body_from_proto(message: pb.OperationEvent) -> EventBody:
@@ -276,8 +376,14 @@ def _body_from_proto(message: pb.OperationEvent) -> EventBody:
         return Note(message.note.text)
     if kind == "deleted":
         return Deleted()
+    if kind == "checkpoint_committed":
+        return CheckpointCommitted(checkpoint_from_proto(message.checkpoint_committed))
     raise ValueError(f"event {message.revision} of {message.operation} has a kind newer than this")
 
 
 def _time_ns(message: Message, field: str) -> int | None:
     return timestamp_from_proto(getattr(message, field)) if message.HasField(field) else None
+
+
+def _duration_s(message: Message, field: str) -> float | None:
+    return duration_from_proto(getattr(message, field)) if message.HasField(field) else None

@@ -44,6 +44,11 @@ def duration_to_proto(duration_s: float) -> Duration:
     return Duration(seconds=sign * seconds, nanos=sign * nanos)
 
 
+def optional_duration_to_proto(duration_s: float | None) -> Duration | None:
+    """Returns the message for a duration, and None for None: a field that stays unset."""
+    return None if duration_s is None else duration_to_proto(duration_s)
+
+
 def duration_from_proto(message: Duration) -> float:
     """Returns the seconds of a message, to the nearest binary64 number."""
     return message.seconds + message.nanos / NS_PER_S

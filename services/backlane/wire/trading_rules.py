@@ -1,12 +1,13 @@
 """Sizing, exits, costs and margin of a backtest on the wire. Light: no numpy."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import Message
 
 from backlane.api.backtest.v1 import backtest_pb2 as pb
-from backlane.backtest.request import BacktestRequest, CostChoice, SizingChoice
 
+if TYPE_CHECKING:
+    from backlane.backtest.request import BacktestRequest, SizingChoice
 _PATHS = {
     "sizing.target_volatility": "sizing.volatility_target.target",
     "sizing.volatility_period": "sizing.volatility_target.period",
@@ -19,8 +20,10 @@ def proto_path(path: str) -> str:
     return _PATHS.get(path, path)
 
 
-def put_trading_rules(request: BacktestRequest, spec: pb.BacktestSpec) -> None:
+def put_trading_rules(request: "BacktestRequest", spec: pb.BacktestSpec) -> None:
     """Writes how much is traded, what it costs and when a position ends into a spec."""
+    from backlane.backtest.request import CostChoice
+
     spec.sizing.CopyFrom(_sizing_to_proto(request.sizing))
     spec.lot_size = request.lot_size
     exits = request.exits.model_dump(exclude_none=True)
@@ -49,7 +52,7 @@ def _plain(message: Message) -> dict[str, Any]:
     return {field.name: value for field, value in message.ListFields()}
 
 
-def _sizing_to_proto(sizing: SizingChoice) -> pb.Sizing:
+def _sizing_to_proto(sizing: "SizingChoice") -> pb.Sizing:
     if sizing.units is not None:
         return pb.Sizing(units=sizing.units)
     if sizing.target_volatility is not None:

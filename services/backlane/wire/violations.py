@@ -14,13 +14,15 @@ class Violations:
     >>> found.raise_if_any()
     """
 
-    def __init__(self) -> None:
+    def __init__(self, prefix: str = "") -> None:
+        """Begins with nothing; `prefix` comes before each path, as for a message within another."""
+        self._prefix = prefix
         self._found: list[FieldViolation] = []
 
     def add(self, field: str, description: str) -> None:
         """Notes that a field, by its path in the request, is wrong: what is, and what is right."""
         if len(self._found) < VIOLATIONS_MAX:
-            self._found.append(FieldViolation(field, description))
+            self._found.append(FieldViolation(self._prefix + field, description))
 
     def check(self, is_right: bool, field: str, description: str) -> None:
         """Notes a field that is wrong unless `is_right`."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from backlane.api.operations.v1 import worker_service_pb2 as worker_pb
 from backlane.api.portfolio.v1 import portfolio_pb2
 from backlane.operations import limits
+from backlane.operations.checkpoints import CheckpointReply
 from backlane.operations.commands import (
     Claim,
     Failed,
@@ -18,22 +19,29 @@ from backlane.operations.commands import (
     Succeeded,
     TelemetryBatch,
 )
+from backlane.operations.operation import Checkpoint
 from backlane.operations.store import Renewal
 from backlane.wire.operation_checks import (
+    RELEASE_REASON_CHARACTERS_MAX,
+    check_checkpoint,
     check_epoch,
     check_error,
     check_kind,
+    check_length,
     check_name,
     check_notes,
     check_payload_size,
     check_points,
     check_progress,
     check_request_id,
+    check_trade_numbers,
     check_trades,
     check_worker_id,
     checked_wait_s,
 )
 from backlane.wire.operations import (
+    checkpoint_from_proto,
+    checkpoint_to_proto,
     error_from_proto,
     error_to_proto,
     payload_from_proto,
@@ -63,6 +71,24 @@ class Completion:
     operation: str
     epoch: int
     outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointCommit:
+    """A checkpoint to commit, and the hold that it is written with."""
+
+    operation: str
+    epoch: int
+    checkpoint: Checkpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A run that its worker gives back, and why."""
+
+    operation: str
+    epoch: int
+    reason: str
 
 
 def claim_to_proto(claim: Claim, wait_s: float) -> worker_pb.AcquireOperationRequest:
@@ -128,7 +154,7 @@ def worker_from_proto(message: worker_pb.WatchDirectivesRequest) -> str:
 def telemetry_to_proto(
     name: str, epoch: int, batch: TelemetryBatch
 ) -> worker_pb.AppendTelemetryRequest:
-    """Returns the message for a batch of telemetry."""
+    """Returns the message for a batch of telemetry; the trades carry their numbers themselves."""
     return worker_pb.AppendTelemetryRequest(
         operation=name,
         epoch=epoch,
@@ -154,6 +180,8 @@ def telemetry_from_proto(message: worker_pb.AppendTelemetryRequest) -> Telemetry
     check_points(found, message.points)
     trades = [trade.SerializeToString() for trade in message.trades]
     check_trades(found, trades)
+    numbers = [trade.number for trade in message.trades]
+    check_trade_numbers(found, numbers)
     check_notes(found, message.notes)
     if message.HasField("progress"):
         check_progress(found, message.progress)
@@ -162,6 +190,7 @@ def telemetry_from_proto(message: worker_pb.AppendTelemetryRequest) -> Telemetry
         batch_number=message.batch_number,
         points=tuple(map(point_from_proto, message.points)),
         trades=tuple(trades),
+        first_trade=numbers[0] if numbers else 1,
         notes=tuple(message.notes),
         progress=progress_from_proto(message.progress) if message.HasField("progress") else None,
     )
@@ -175,6 +204,7 @@ def outcome_to_proto(name: str, epoch: int, outcome: Outcome) -> worker_pb.Compl
         message.result.CopyFrom(payload_to_proto(outcome.result))
     elif isinstance(outcome, Failed):
         message.error.CopyFrom(error_to_proto(outcome.error))
+        message.is_retryable = outcome.is_retryable
     else:
         message.cancelled.SetInParent()
     return message
@@ -193,8 +223,57 @@ def completion_from_proto(message: worker_pb.CompleteOperationRequest) -> Comple
             outcome = Succeeded(payload_from_proto(message.result))
         case "error":
             check_error(found, message.error)
-            outcome = Failed(error_from_proto(message.error))
+            outcome = Failed(error_from_proto(message.error), message.is_retryable)
         case None:
             found.add("outcome", "is missing; accepted is result, error or cancelled")
+    found.check(
+        not message.is_retryable or message.HasField("error"),
+        "is_retryable",
+        "comes without an error; accepted is with one",
+    )
     found.raise_if_any()
     return Completion(message.operation, message.epoch, outcome)
+
+
+def checkpoint_commit_to_proto(
+    name: str, epoch: int, checkpoint: Checkpoint
+) -> worker_pb.CommitCheckpointRequest:
+    """Returns the message for a checkpoint to commit."""
+    return worker_pb.CommitCheckpointRequest(
+        operation=name, epoch=epoch, checkpoint=checkpoint_to_proto(checkpoint)
+    )
+
+
+def checkpoint_commit_from_proto(message: worker_pb.CommitCheckpointRequest) -> CheckpointCommit:
+    """Returns a checked checkpoint to commit."""
+    found = Violations()
+    check_name(found, "operation", message.operation)
+    check_epoch(found, "epoch", message.epoch)
+    check_checkpoint(found, message.checkpoint)
+    found.raise_if_any()
+    checkpoint = checkpoint_from_proto(message.checkpoint)
+    return CheckpointCommit(message.operation, message.epoch, checkpoint)
+
+
+def checkpoint_reply_to_proto(reply: CheckpointReply) -> worker_pb.CommitCheckpointResponse:
+    """Returns the message for a checkpoint that was committed."""
+    return worker_pb.CommitCheckpointResponse(
+        checkpoint=checkpoint_to_proto(reply.checkpoint),
+        dropped=map(checkpoint_to_proto, reply.dropped),
+    )
+
+
+def checkpoint_reply_from_proto(message: worker_pb.CommitCheckpointResponse) -> CheckpointReply:
+    """Returns the checkpoint that was committed, and those that are kept no longer."""
+    dropped = tuple(map(checkpoint_from_proto, message.dropped))
+    return CheckpointReply(checkpoint_from_proto(message.checkpoint), dropped)
+
+
+def release_from_proto(message: worker_pb.ReleaseOperationRequest) -> Release:
+    """Returns a checked wish to give a run back."""
+    found = Violations()
+    check_name(found, "operation", message.operation)
+    check_epoch(found, "epoch", message.epoch)
+    check_length(found, "reason", message.reason, RELEASE_REASON_CHARACTERS_MAX)
+    found.raise_if_any()
+    return Release(message.operation, message.epoch, message.reason)

@@ -58,18 +58,35 @@ def test_a_switch_goes_on_top_of_the_profile() -> None:
         ({"initial_cash": float("nan")}, "initial_cash", "finite|greater"),
         ({"commission_rate": 1.0}, "commission_rate", "less than 1"),
         ({"sizing": {"fraction": 1.5}}, "sizing.fraction", "less than or equal to 1"),
-        ({"profile": "fast"}, "request", "use default, ktrdr-head, ktrdr-m3"),
-        ({"switches": {"fil": 1}}, "request", "switch 'fil' is unknown"),
-        ({"switches": {"fill": "later"}}, "request", "use next_open, this_close"),
-        ({"switches": {"shorts": "yes"}}, "request", "true or false"),
-        ({"switches": {"fixed_warmup_bars": -1}}, "request", "between 0 and"),
+        ({"profile": "fast"}, "profile", "use default, ktrdr-head, ktrdr-m3"),
+        ({"profile": "ktrdr_m3"}, "profile", "did you mean ktrdr-m3?"),
+        ({"switches": {"fil": 1}}, "switches.fil", "did you mean fill?"),
+        ({"switches": {"zzz": 1}}, "switches.zzz", "is no switch: use fill, alignment"),
+        ({"switches": {"fill": "later"}}, "switches.fill", "use next_open, this_close"),
+        ({"switches": {"fill": "next-open"}}, "switches.fill", "did you mean next_open?"),
+        ({"switches": {"shorts": "yes"}}, "switches.shorts", "true or false"),
+        (
+            {"switches": {"fixed_warmup_bars": -1}},
+            "switches.fixed_warmup_bars",
+            "from 0 to 1000000",
+        ),
         ({"model": {}}, "model", "either path or name"),
         ({"model": {"path": "a", "name": "b"}}, "model", "either path or name"),
-        ({"start": "2023-02-30"}, "start", "day is out of range"),
+        ({"start": "2023-02-30"}, "start", "'2023-02-30' is no date or time: write ISO 8601"),
+        ({"start": "yesterday"}, "start", "'yesterday' is no date or time"),
+        ({"end": "0001-01-01"}, "end", "outside the years 1678 to 2261"),
+        ({"end": "9999-12-31T00:00:00Z"}, "end", "outside the years 1678 to 2261"),
         ({"start": 5}, "start", "ISO 8601"),
-        ({"start": "2024-01-01", "end": "2023-01-01"}, "request", "start is after end"),
+        ({"start": "2024-01-01", "end": "2023-01-01"}, "start", "is after the end, 2023-01-01"),
         ({"decisions": {"confidence_threshold": 2}}, "decisions.confidence_threshold", "less than"),
-        ({"cash": 5}, "cash", "not permitted"),
+        ({"cash": 5}, "cash", "no field of a request"),
+        ({"initial_csh": 5}, "initial_csh", "did you mean initial_cash?"),
+        ({"exits": {"stoploss": 0.1}}, "exits.stoploss", "did you mean stop_loss?"),
+        (
+            {"decisions": {"filters": {"min_separation": 1}}},
+            "decisions.filters.min_separation",
+            "use min_signal_separation",
+        ),
     ],
 )
 def test_a_mistake_names_its_field_and_what_is_accepted(change, field, words) -> None:
@@ -100,8 +117,9 @@ def test_sizing_takes_one_rule() -> None:
 
 def test_units_are_a_multiple_of_the_lot() -> None:
     assert parse_request(LEAST | {"sizing": {"units": 0.3}, "lot_size": 0.1}).lot_size == 0.1
-    with pytest.raises(InvalidRequestError, match="no multiple of lot_size"):
+    with pytest.raises(InvalidRequestError, match="no multiple of lot_size") as caught:
         parse_request(LEAST | {"sizing": {"units": 0.15}, "lot_size": 0.1})
+    assert caught.value.violations[0].field == "sizing.units"
 
 
 def test_leverage_brings_a_margin_call_and_none_brings_none() -> None:

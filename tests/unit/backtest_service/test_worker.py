@@ -8,6 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from backlane.backtest.checkpoint_policy import CheckpointPolicy
 from backlane.backtest.request import parse_request
 from backlane.errors import WorkerLostError
 from backtest_service.link import LOST_PARENT
@@ -26,12 +27,13 @@ NOWHERE = "127.0.0.1:1"
 
 
 def setup_of(home: Path) -> WorkerSetup:
-    return WorkerSetup(home, NOWHERE, 4 * 2**30, "warning", "console")
+    return WorkerSetup(home, NOWHERE, 4 * 2**30, CheckpointPolicy(), "warning", "console")
 
 
 def command(home: Path) -> StartRun:
     content = {"model": {"name": "m", "version": "1"}, "symbol": "S"}
-    return StartRun(parse_request(content), home / "results" / "r")
+    directory = home / "results" / "r" / "attempt-1"
+    return StartRun("operations/r", parse_request(content), directory, b"\x00" * 32)
 
 
 @pytest.mark.slow

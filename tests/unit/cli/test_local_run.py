@@ -56,6 +56,8 @@ def test_every_phase_is_shown_and_the_loop_to_its_last_bar(home: Path):
     assert last.completed == last.total == len(run.bars)
     assert last.trade_count == len(run.trades)
     assert last.time_ns == run.bars.open_time_ns[-1]
+    assert list(run.timings) == phases
+    assert min(run.timings.values()) > 0
 
 
 def test_the_summary_names_the_version_and_timeframe_that_ran(home: Path):

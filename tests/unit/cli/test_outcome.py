@@ -37,6 +37,7 @@ def summary() -> ResultSummary:
         ),
         first_bar_ns=1_672_531_200 * 10**9,
         last_bar_ns=1_672_534_800 * 10**9,
+        timings={"load": 0.25, "features": 1.5, "simulation": 0.004},
     )
 
 
@@ -65,6 +66,7 @@ def test_a_run_without_trades_says_why(summary: ResultSummary, capsys):
     assert "none of 1,000 passed decisions (990 BELOW_CONFIDENCE, 10 MODEL_HOLD)" in said
     assert "200 WARM_UP" in said
     assert "the returns are all equal" in said
+    assert "took           1.75 s: load 0.25, features 1.50, simulation 0.00" in said
     assert "models/m/versions/1 on EURUSD 1h, 2023-01-01 00:00 to 2023-01-01 01:00 UTC" in said
     assert "backlane backtest result operations/1 --out DIR" in said
     assert all(line == line.rstrip() for line in said.splitlines())
@@ -73,6 +75,7 @@ def test_a_run_without_trades_says_why(summary: ResultSummary, capsys):
 def test_the_document_has_the_names_of_result_json(summary: ResultSummary):
     document = outcome_document(summary, operation=None, out=None)
     assert json.loads(json.dumps(document, allow_nan=False)) == document
+    assert document["timings"] == {"load": 0.25, "features": 1.5, "simulation": 0.004}
     assert document["metrics"] == {
         "total_return_pct": 0.1234,
         "sharpe_ratio": None,

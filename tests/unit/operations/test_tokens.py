@@ -11,7 +11,7 @@ from backlane.errors import (
     ResumeTokenForeignError,
 )
 from backlane.operations.operation import State
-from backlane.operations.selection import Selection
+from backlane.operations.selection import ListOrder, Selection
 from backlane.operations.tokens import ResumeToken, page_cursor, page_token
 
 MINE = Selection(kinds=frozenset({"backtest.run"}))
@@ -31,6 +31,8 @@ def test_a_resume_token_is_refused_where_it_does_not_belong() -> None:
         token.check("registry", 41, MINE)
     with pytest.raises(InvalidResumeTokenError):
         token.check("registry", 42, Selection())
+    with pytest.raises(InvalidResumeTokenError):
+        ResumeToken.parse(page_token(42, MINE, ListOrder.NEWEST_FIRST))
 
 
 @given(st.text(max_size=600))
@@ -47,13 +49,22 @@ def test_json_that_is_no_token_is_refused(fields: str) -> None:
         ResumeToken.parse(base64.urlsafe_b64encode(fields.encode()).decode())
 
 
-def test_a_page_token_belongs_to_its_filter() -> None:
-    token = page_token(17, MINE)
-    assert page_cursor(token, MINE) == 17
-    assert page_cursor("", MINE) is None
-    for text, selection in ((token, Selection()), (token[:-2], MINE), ("?", MINE)):
+@pytest.mark.parametrize("order", list(ListOrder))
+def test_a_page_token_belongs_to_its_filter_and_order(order: ListOrder) -> None:
+    token = page_token(17, MINE, order)
+    (other,) = set(ListOrder) - {order}
+    assert page_cursor(token, MINE, order) == 17
+    assert page_cursor("", MINE, order) is None
+    refused = (
+        (token, Selection(), order),
+        (token, MINE, other),
+        (token[:-2], MINE, order),
+        ("?", MINE, order),
+        (str(ResumeToken.at("registry", 17, MINE)), MINE, order),
+    )
+    for text, selection, asked in refused:
         with pytest.raises(InvalidPageTokenError):
-            page_cursor(text, selection)
+            page_cursor(text, selection, asked)
 
 
 def test_a_selection_is_the_same_in_whatever_order() -> None:

@@ -7,7 +7,13 @@ import pytest
 from backlane.client.operations import watch_request
 from backlane.client.watching import Continuity, Reconnected, Recovery
 from backlane.clock import ManualClock
-from backlane.errors import InternalError, OperationNotFoundError, ServiceUnavailableError
+from backlane.errors import (
+    InternalError,
+    OperationNotFoundError,
+    ServiceUnavailableError,
+    SlowConsumerError,
+    WatchLimitError,
+)
 from backlane.operations.events import Note, OperationEvent
 from backlane.operations.operation import State
 from backlane.operations.selection import Selection
@@ -61,13 +67,34 @@ def test_pauses_grow_up_to_a_limit_and_the_news_of_it_comes_once() -> None:
     recovery = Recovery(clock, 60.0, outages.append)
     recovery.succeeded(1)
     pauses = []
-    for _ in range(7):
+    for _ in range(6):
         pauses.append(recovery.pause_s(DOWN))
-        clock.advance(pauses[-1])
-    recovery.succeeded(4)
-    recovery.succeeded(5)
-    assert pauses == [0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0]
-    assert outages == [Reconnected(DOWN, 7, pytest.approx(7.1), 4)]
+        clock.advance(1.0)
+    recovery.succeeded(4, "b:2")
+    recovery.succeeded(5, "b:2")
+    # Up to half of each pause is left out, by chance.
+    for pause_s, longest_s in zip(pauses, [0.1, 0.2, 0.4, 0.8, 1.0, 1.0], strict=True):
+        assert longest_s / 2 <= pause_s <= longest_s
+    assert outages == [Reconnected(DOWN, 6, 6.0, 4, "b:2")]
+
+
+def test_a_server_that_says_when_to_come_back_is_believed() -> None:
+    recovery = Recovery(ManualClock(), 60.0, None)
+    recovery.succeeded(1)
+    assert recovery.pause_s(SlowConsumerError("slow", retry_delay_s=7.0)) == 7.0
+
+
+def test_a_first_connection_is_tried_for_a_time_of_its_own_and_told_to_nobody() -> None:
+    clock, told = ManualClock(), []
+    recovery = Recovery(clock, 60.0, told.append, lambda *lost: told.append(lost), first_s=3.0)
+    recovery.pause_s(DOWN)
+    with pytest.raises(WatchLimitError):
+        recovery.pause_s(WatchLimitError("50 of 50"))
+    clock.advance(3.0)
+    with pytest.raises(ServiceUnavailableError):
+        recovery.pause_s(DOWN)
+    recovery.succeeded(1)
+    assert told == []
 
 
 def test_it_gives_up_at_the_deadline_and_at_once_without_hope() -> None:

@@ -4,24 +4,24 @@ import math
 from dataclasses import replace
 
 import pytest
-from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backlane.api.operations.v1 import operation_pb2, operations_service_pb2, worker_service_pb2
-from backlane.errors import CancelledRunError, InvalidRequestError, WorkerLostError
+from backlane.api.operations.v1 import operation_pb2, operations_service_pb2
+from backlane.errors import (
+    AttemptTimeoutError,
+    CancelledRunError,
+    InvalidRequestError,
+    NondeterministicReplayError,
+    QueueTimeoutError,
+    WorkerLostError,
+)
 from backlane.execution.order import ExitReason
 from backlane.operations import limits
-from backlane.operations.commands import (
-    Claim,
-    Failed,
-    NewOperation,
-    Stopped,
-    Succeeded,
-    TelemetryBatch,
-)
+from backlane.operations.commands import NewOperation, Resumption
 from backlane.operations.directives import Action, Directive, Hold
 from backlane.operations.events import (
+    CheckpointCommitted,
     Deleted,
     MetricPoint,
     MetricsAppended,
@@ -31,16 +31,23 @@ from backlane.operations.events import (
     TradesAppended,
     wire_bytes,
 )
-from backlane.operations.operation import Operation, OperationError, Payload, Progress, State
-from backlane.operations.selection import Selection
-from backlane.operations.store import Renewal
+from backlane.operations.operation import (
+    AttemptFailure,
+    Checkpoint,
+    Operation,
+    OperationError,
+    Payload,
+    Progress,
+    State,
+)
+from backlane.operations.selection import ListOrder, Selection
 from backlane.operations.watching import Phase, StartAt, WatchMessage, WatchRequest
 from backlane.portfolio.position import PositionSide
 from backlane.portfolio.records import EquityPoint, TradeRecord
 from backlane.rpc.error_catalog import code_of
 from backlane.wire import operation_requests as requests
 from backlane.wire import operations as wire
-from backlane.wire import portfolio, worker_requests
+from backlane.wire import portfolio
 from backlane.wire.directives import directive_from_proto, directive_to_proto
 from backlane.wire.times import (
     duration_from_proto,
@@ -68,6 +75,17 @@ TRADE = TradeRecord(
     mae=-0.1,
     mfe=0.3,
 )
+CHECKPOINT = Checkpoint(
+    number=4,
+    uri="home:checkpoints/operations/0123/000004-abc.ckpt",
+    sha256=b"\x01" * 32,
+    size_bytes=1_000,
+    completed_units=70_000,
+    format="backtest/1",
+    spec_sha256=b"\x02" * 32,
+    attempt=2,
+    commit_time_ns=1_700_000_001_500_000_000,
+)
 OPERATION = Operation(
     name=NAME,
     uid="uid",
@@ -87,6 +105,15 @@ OPERATION = Operation(
     progress=Progress(3, 10, 20, "bar", "simulation", 5, -6, 99.5, 4),
     result=Payload("type.googleapis.com/test.Result", b""),
     error=OperationError("OUT_OF_MEMORY", "too much", {"limit": "1"}, 8),
+    priority=-7,
+    client="me@here",
+    queue_timeout_s=60.5,
+    attempt_timeout_s=3600.0,
+    next_attempt_ns=1_700_000_003_000_000_000,
+    expire_time_ns=1_700_600_000_000_000_000,
+    failures=(AttemptFailure(1, "worker-1", "WORKER_LOST", "gone", 1_700_000_001_000_000_000),),
+    checkpoints=(CHECKPOINT, replace(CHECKPOINT, number=3)),
+    resumed_from="operations/fedcba9876543210",
 )
 
 
@@ -102,6 +129,7 @@ BODIES = [
     TradesAppended((portfolio.trade_to_bytes(TRADE),)),
     Note("hello"),
     Deleted(),
+    CheckpointCommitted(CHECKPOINT),
 ]
 
 
@@ -109,14 +137,6 @@ def violated(call: object, *arguments: object) -> list[str]:
     with pytest.raises(InvalidRequestError) as raised:
         call(*arguments)  # type: ignore[operator]
     return [violation.field for violation in raised.value.violations]
-
-
-def test_an_operation_comes_back_as_it_was() -> None:
-    assert wire.operation_from_proto(wire.operation_to_proto(OPERATION)) == OPERATION
-    bare = replace(
-        OPERATION, start_time_ns=None, end_time_ns=None, progress=None, result=None, error=None
-    )
-    assert wire.operation_from_proto(wire.operation_to_proto(bare)) == bare
 
 
 @pytest.mark.parametrize("state", list(State))
@@ -154,9 +174,14 @@ def test_nan_and_the_negative_zero_survive() -> None:
 
 
 def test_causes_of_the_registry_have_the_code_of_the_catalog() -> None:
-    assert {
-        error.reason: code_of(error) for error in (CancelledRunError, WorkerLostError)
-    } == wire.REGISTRY_ERROR_CODES
+    causes = (
+        AttemptTimeoutError,
+        CancelledRunError,
+        NondeterministicReplayError,
+        QueueTimeoutError,
+        WorkerLostError,
+    )
+    assert {error.reason: code_of(error) for error in causes} == wire.REGISTRY_ERROR_CODES
     lost = wire.error_to_proto(OperationError("WORKER_LOST", "gone"))
     assert lost.code == 14
 
@@ -191,51 +216,34 @@ def test_durations_keep_their_microseconds(duration_us: int) -> None:
 
 
 def test_requests_of_clients_come_back_as_they_were() -> None:
-    made = NewOperation(UUID, "backtest.run", SPEC, {"a": "b"}, 2)
-    assert requests.new_operation_from_proto(requests.new_operation_to_proto(made)) == made
+    for made in (
+        NewOperation(UUID, "backtest.run", SPEC, {"a": "b"}, 2),
+        NewOperation(UUID, "backtest.run", SPEC, priority=-3, queue_timeout_s=1.5),
+        NewOperation(UUID, "backtest.run", SPEC, attempt_timeout_s=0.25),
+    ):
+        assert requests.new_operation_from_proto(requests.new_operation_to_proto(made)) == made
     for asked in (
         WatchRequest(Selection(names=frozenset({NAME})), "token", bookmark_interval_s=2.0),
         WatchRequest(Selection(states=frozenset({State.QUEUED})), progress_interval_s=0.5),
         WatchRequest(Selection(labels={"a": "b"}), start=StartAt.OLDEST),
     ):
         assert requests.watch_from_proto(requests.watch_to_proto(asked)) == asked
-    listed = requests.ListRequest(Selection(kinds=frozenset({"a.b"})), 7, "token")
-    assert requests.list_from_proto(requests.list_to_proto(listed)) == listed
-    metrics = requests.MetricsRequest(NAME, 3, frozenset({"equity"}), 9)
-    assert requests.metrics_from_proto(requests.metrics_to_proto(metrics)) == metrics
+    for order in ListOrder:
+        listed = requests.ListRequest(Selection(kinds=frozenset({"a.b"})), 7, "token", order)
+        assert requests.list_from_proto(requests.list_to_proto(listed)) == listed
+    for wait_s in (0.0, 12.5):
+        metrics = requests.MetricsRequest(NAME, 3, frozenset({"equity"}), 9, wait_s)
+        assert requests.metrics_from_proto(requests.metrics_to_proto(metrics)) == metrics
+    for older_than_s in (None, 0.0, 86_400.0):
+        prune = requests.PruneRequest(Selection(labels={"a": "b"}), older_than_s, is_dry_run=True)
+        assert requests.prune_from_proto(requests.prune_to_proto(prune)) == prune
 
 
-def test_requests_of_workers_come_back_as_they_were() -> None:
-    claim = Claim(UUID, "worker-1", ("backtest.run", "train.run"))
-    assert worker_requests.claim_from_proto(worker_requests.claim_to_proto(claim, 5.0)) == (
-        claim,
-        5.0,
-    )
-    kept = [Renewal(NAME, 3)]
-    message = worker_requests.renewals_to_proto("worker-1", kept)
-    assert worker_requests.renewals_from_proto(message) == ("worker-1", kept)
-    batch = TelemetryBatch(
-        2,
-        (MetricPoint("equity", 1, 2.0, 3),),
-        (portfolio.trade_to_bytes(TRADE),),
-        ("hello",),
-        Progress(1),
-    )
-    telemetry = worker_requests.telemetry_from_proto(
-        worker_requests.telemetry_to_proto(NAME, 3, batch)
-    )
-    assert (telemetry.operation, telemetry.epoch, telemetry.batch) == (NAME, 3, batch)
-    for outcome in (Succeeded(SPEC), Failed(OperationError("X_Y", "z", {}, 3)), Stopped()):
-        ended = worker_requests.completion_from_proto(
-            worker_requests.outcome_to_proto(NAME, 3, outcome)
-        )
-        assert (ended.operation, ended.epoch, ended.outcome) == (NAME, 3, outcome)
-
-
-def test_a_request_id_in_capitals_is_the_same_one() -> None:
-    made = NewOperation(UUID.upper(), "backtest.run", SPEC)
-    checked = requests.new_operation_from_proto(requests.new_operation_to_proto(made))
-    assert checked.request_id == UUID
+def test_who_asks_is_told_by_the_call_and_not_by_the_request() -> None:
+    made = requests.new_operation_to_proto(NewOperation(UUID, "backtest.run", SPEC))
+    assert requests.new_operation_from_proto(made, "me@here").client == "me@here"
+    resumed = operations_service_pb2.ResumeOperationRequest(request_id=UUID.upper(), name=NAME)
+    assert requests.resumption_from_proto(resumed, "me@here") == Resumption(UUID, NAME, "me@here")
 
 
 @pytest.mark.parametrize(
@@ -251,6 +259,11 @@ def test_a_request_id_in_capitals_is_the_same_one() -> None:
         ({"labels": {"k" * (limits.LABEL_CHARACTERS_MAX + 1): "v"}}, f"labels[{'k' * 32}]"),
         ({"labels": {"k": "v" * (limits.LABEL_CHARACTERS_MAX + 1)}}, "labels[k]"),
         ({"max_attempts": limits.ATTEMPTS_MAX + 1}, "max_attempts"),
+        ({"priority": limits.PRIORITY_MAX + 1}, "priority"),
+        ({"priority": -limits.PRIORITY_MAX - 1}, "priority"),
+        ({"queue_timeout_s": 0.0}, "queue_timeout"),
+        ({"queue_timeout_s": limits.TIMEOUT_S_MAX + 1}, "queue_timeout"),
+        ({"attempt_timeout_s": -1.0}, "attempt_timeout"),
     ],
 )
 def test_a_new_operation_is_refused_beyond_each_limit(
@@ -265,7 +278,16 @@ def test_a_new_operation_is_accepted_at_each_limit() -> None:
     longest = "k" * limits.LABEL_CHARACTERS_MAX
     labels = {f"{n:03}{longest[3:]}": longest for n in range(limits.LABELS_MAX)}
     spec = Payload("x", b"0" * limits.PAYLOAD_BYTES_MAX)
-    made = NewOperation(UUID, "a.b_c.d", spec, labels, limits.ATTEMPTS_MAX)
+    made = NewOperation(
+        UUID,
+        "a.b_c.d",
+        spec,
+        labels,
+        limits.ATTEMPTS_MAX,
+        limits.PRIORITY_MAX,
+        limits.TIMEOUT_S_MAX,
+        limits.TIMEOUT_S_MAX,
+    )
     assert requests.new_operation_from_proto(requests.new_operation_to_proto(made)) == made
 
 
@@ -322,45 +344,28 @@ def test_a_wait_is_cut_to_thirty_seconds() -> None:
     assert violated(requests.wait_from_proto, message) == ["timeout"]
 
 
-def test_telemetry_is_checked_in_every_field() -> None:
-    message = worker_service_pb2.AppendTelemetryRequest(
-        operation="bad",
-        epoch=0,
-        batch_number=0,
-        points=[
-            operation_pb2.MetricPoint(series=""),
-            operation_pb2.MetricPoint(series="x", time=Timestamp(seconds=10**12)),
-        ],
-        notes=["x" * (limits.NOTE_CHARACTERS_MAX + 1)],
-        progress=operation_pb2.Progress(report_time=Timestamp(nanos=-1)),
-    )
-    assert violated(worker_requests.telemetry_from_proto, message) == [
-        "operation",
-        "epoch",
-        "batch_number",
-        "points[0].series",
-        "points[1].time",
-        "notes[0]",
-        "progress.report_time",
-    ]
+def test_an_operation_comes_back_as_it_was() -> None:
+    assert wire.operation_from_proto(wire.operation_to_proto(OPERATION)) == OPERATION
+    bare = Operation(NAME, "uid", "backtest.run", State.QUEUED, SPEC, 1_700_000_000_123_456_789)
+    assert wire.operation_from_proto(wire.operation_to_proto(bare)) == bare
 
 
-def test_progress_alone_needs_no_batch_number() -> None:
-    message = worker_requests.telemetry_to_proto(NAME, 1, TelemetryBatch(0, progress=Progress(1)))
-    assert worker_requests.telemetry_from_proto(message).batch.batch_number == 0
+def test_only_what_has_ended_can_be_pruned() -> None:
+    message = operations_service_pb2.PruneOperationsRequest(older_than=duration_to_proto(-1))
+    message.filter.states.append(wire.state_to_proto(State.RUNNING))
+    assert violated(requests.prune_from_proto, message) == ["filter.states", "older_than"]
+    too_long = operations_service_pb2.PruneOperationsRequest(older_than=duration_to_proto(1.6e9))
+    assert violated(requests.prune_from_proto, too_long) == ["older_than"]
 
 
-def test_an_end_is_checked_in_every_field() -> None:
-    missing = worker_service_pb2.CompleteOperationRequest(operation=NAME, epoch=1)
-    assert violated(worker_requests.completion_from_proto, missing) == ["outcome"]
-    wrong = worker_service_pb2.CompleteOperationRequest(
-        operation=NAME, epoch=1, error=operation_pb2.OperationError(reason="not upper")
-    )
-    assert violated(worker_requests.completion_from_proto, wrong) == ["error.reason"]
+def test_an_order_that_is_none_is_refused() -> None:
+    message = operations_service_pb2.ListOperationsRequest()
+    assert requests.list_from_proto(message).order is ListOrder.NEWEST_FIRST
+    message.order = 9  # type: ignore[assignment]
+    assert violated(requests.list_from_proto, message) == ["order"]
 
 
-def test_an_error_names_twenty_fields_at_most() -> None:
-    message = worker_service_pb2.AcquireOperationRequest(
-        request_id=UUID, worker_id="w", kinds=["Bad"] * 64
-    )
-    assert len(violated(worker_requests.claim_from_proto, message)) == 20
+def test_a_request_id_in_capitals_is_the_same_one() -> None:
+    made = NewOperation(UUID.upper(), "backtest.run", SPEC)
+    checked = requests.new_operation_from_proto(requests.new_operation_to_proto(made))
+    assert checked.request_id == UUID

@@ -259,11 +259,11 @@ def test_all_mistakes_are_told_at_once():
 
 def test_a_start_after_the_end_is_refused():
     spec = minimal_spec(start_time={"seconds": 20}, end_time={"seconds": 10})
-    assert "start is after end" in violations_of(spec)["spec"]
+    assert "is after the end" in violations_of(spec)["spec.start_time"]
 
 
 def test_an_unknown_profile_is_refused_with_those_that_exist():
-    assert "ktrdr-head" in violations_of(minimal_spec(profile="best"))["spec"]
+    assert "ktrdr-head" in violations_of(minimal_spec(profile="best"))["spec.profile"]
 
 
 @pytest.mark.parametrize(
@@ -301,8 +301,11 @@ def test_a_summary_survives_the_wire():
         first_bar_ns=1_672_531_200_000_000_000,
         last_bar_ns=1_672_531_200_000_000_001,
         files=(ResultFile("trades.csv", 12, "sha256:07"),),
+        timings={"load": 0.25, "simulation": 1e-9, "result": 3600.5},
     )  # fmt: skip
     sent = result_to_proto(summary).SerializeToString()
-    assert result_from_proto(pb.BacktestResult.FromString(sent)) == summary
+    received = result_from_proto(pb.BacktestResult.FromString(sent))
+    assert received == summary
+    assert list(received.timings) == ["load", "simulation", "result"]
     assert summary.metric("total_trades") == 3.0
     assert summary.metric("sharpe_ratio") is None

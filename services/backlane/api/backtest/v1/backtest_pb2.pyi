@@ -6,6 +6,7 @@ isort:skip_file
 from backlane.api.models.v1 import model_pb2 as _model_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -826,6 +827,7 @@ class BacktestResult(_message.Message):
     FIRST_BAR_TIME_FIELD_NUMBER: _builtins.int
     LAST_BAR_TIME_FIELD_NUMBER: _builtins.int
     FILES_FIELD_NUMBER: _builtins.int
+    TIMINGS_FIELD_NUMBER: _builtins.int
     result_digest: _builtins.str
     """Digest over every output that must be bit-identical on a re-run."""
     @_builtins.property
@@ -856,6 +858,10 @@ class BacktestResult(_message.Message):
     def files(self) -> _containers.RepeatedCompositeFieldContainer[Global___ResultFile]:
         """Files of the result, to be read with ReadResultFile."""
 
+    @_builtins.property
+    def timings(self) -> _containers.RepeatedCompositeFieldContainer[Global___PhaseTiming]:
+        """How long each phase took, in their order. No digest depends on it."""
+
     def __init__(
         self,
         *,
@@ -867,14 +873,43 @@ class BacktestResult(_message.Message):
         first_bar_time: _timestamp_pb2.Timestamp | None = ...,
         last_bar_time: _timestamp_pb2.Timestamp | None = ...,
         files: _abc.Iterable[Global___ResultFile] | None = ...,
+        timings: _abc.Iterable[Global___PhaseTiming] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["first_bar_time", b"first_bar_time", "funnel", b"funnel", "last_bar_time", b"last_bar_time", "provenance", b"provenance", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["files", b"files", "first_bar_time", b"first_bar_time", "funnel", b"funnel", "last_bar_time", b"last_bar_time", "metrics", b"metrics", "provenance", b"provenance", "result_digest", b"result_digest", "spec", b"spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["files", b"files", "first_bar_time", b"first_bar_time", "funnel", b"funnel", "last_bar_time", b"last_bar_time", "metrics", b"metrics", "provenance", b"provenance", "result_digest", b"result_digest", "spec", b"spec", "timings", b"timings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___BacktestResult: _TypeAlias = BacktestResult  # noqa: Y015
+
+@_typing.final
+class PhaseTiming(_message.Message):
+    """How long one phase of a run took."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PHASE_FIELD_NUMBER: _builtins.int
+    DURATION_FIELD_NUMBER: _builtins.int
+    phase: _builtins.str
+    """The phase: load, features, inference, simulation, metrics or result."""
+    @_builtins.property
+    def duration(self) -> _duration_pb2.Duration:
+        """Wall-clock time."""
+
+    def __init__(
+        self,
+        *,
+        phase: _builtins.str = ...,
+        duration: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "phase", b"phase"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PhaseTiming: _TypeAlias = PhaseTiming  # noqa: Y015
 
 @_typing.final
 class Metric(_message.Message):

@@ -25,9 +25,10 @@ _sym_db = _symbol_database.Default()
 from backlane.api.backtest.v1 import backtest_pb2 as backlane_dot_api_dot_backtest_dot_v1_dot_backtest__pb2
 from backlane.api.operations.v1 import operation_pb2 as backlane_dot_api_dot_operations_dot_v1_dot_operation__pb2
 from backlane.api.portfolio.v1 import portfolio_pb2 as backlane_dot_api_dot_portfolio_dot_v1_dot_portfolio__pb2
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n/backlane/api/backtest/v1/backtest_service.proto\x12\x18\x62\x61\x63klane.api.backtest.v1\x1a\'backlane/api/backtest/v1/backtest.proto\x1a*backlane/api/operations/v1/operation.proto\x1a)backlane/api/portfolio/v1/portfolio.proto\"\xd7\x01\n\x12RunBacktestRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x34\n\x04spec\x18\x02 \x01(\x0b\x32&.backlane.api.backtest.v1.BacktestSpec\x12H\n\x06labels\x18\x03 \x03(\x0b\x32\x38.backlane.api.backtest.v1.RunBacktestRequest.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"O\n\x13RunBacktestResponse\x12\x38\n\toperation\x18\x01 \x01(\x0b\x32%.backlane.api.operations.v1.Operation\"O\n\x17ValidateBacktestRequest\x12\x34\n\x04spec\x18\x01 \x01(\x0b\x32&.backlane.api.backtest.v1.BacktestSpec\"c\n\x18ValidateBacktestResponse\x12\x34\n\x04spec\x18\x01 \x01(\x0b\x32&.backlane.api.backtest.v1.BacktestSpec\x12\x11\n\tbar_count\x18\x02 \x01(\x03\"-\n\x18GetBacktestResultRequest\x12\x11\n\toperation\x18\x01 \x01(\t\"U\n\x19GetBacktestResultResponse\x12\x38\n\x06result\x18\x01 \x01(\x0b\x32(.backlane.api.backtest.v1.BacktestResult\"O\n\x13StreamTradesRequest\x12\x11\n\toperation\x18\x01 \x01(\t\x12\x12\n\nrow_offset\x18\x02 \x01(\x03\x12\x11\n\tpage_size\x18\x03 \x01(\x05\"\\\n\x14StreamTradesResponse\x12\x12\n\nrow_offset\x18\x01 \x01(\x03\x12\x30\n\x06trades\x18\x02 \x03(\x0b\x32 .backlane.api.portfolio.v1.Trade\"O\n\x13StreamEquityRequest\x12\x11\n\toperation\x18\x01 \x01(\t\x12\x12\n\nrow_offset\x18\x02 \x01(\x03\x12\x11\n\tpage_size\x18\x03 \x01(\x05\"b\n\x14StreamEquityResponse\x12\x12\n\nrow_offset\x18\x01 \x01(\x03\x12\x36\n\x06points\x18\x02 \x03(\x0b\x32&.backlane.api.portfolio.v1.EquityPoint\"M\n\x15ReadResultFileRequest\x12\x11\n\toperation\x18\x01 \x01(\t\x12\x0c\n\x04\x66ile\x18\x02 \x01(\t\x12\x13\n\x0b\x62yte_offset\x18\x03 \x01(\x03\">\n\x16ReadResultFileResponse\x12\x13\n\x0b\x62yte_offset\x18\x01 \x01(\x03\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\x0c\x32\xee\x05\n\x0f\x42\x61\x63ktestService\x12o\n\x0bRunBacktest\x12,.backlane.api.backtest.v1.RunBacktestRequest\x1a-.backlane.api.backtest.v1.RunBacktestResponse\"\x03\x90\x02\x02\x12~\n\x10ValidateBacktest\x12\x31.backlane.api.backtest.v1.ValidateBacktestRequest\x1a\x32.backlane.api.backtest.v1.ValidateBacktestResponse\"\x03\x90\x02\x01\x12\x81\x01\n\x11GetBacktestResult\x12\x32.backlane.api.backtest.v1.GetBacktestResultRequest\x1a\x33.backlane.api.backtest.v1.GetBacktestResultResponse\"\x03\x90\x02\x01\x12t\n\x0cStreamTrades\x12-.backlane.api.backtest.v1.StreamTradesRequest\x1a..backlane.api.backtest.v1.StreamTradesResponse\"\x03\x90\x02\x01\x30\x01\x12t\n\x0cStreamEquity\x12-.backlane.api.backtest.v1.StreamEquityRequest\x1a..backlane.api.backtest.v1.StreamEquityResponse\"\x03\x90\x02\x01\x30\x01\x12z\n\x0eReadResultFile\x12/.backlane.api.backtest.v1.ReadResultFileRequest\x1a\x30.backlane.api.backtest.v1.ReadResultFileResponse\"\x03\x90\x02\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n/backlane/api/backtest/v1/backtest_service.proto\x12\x18\x62\x61\x63klane.api.backtest.v1\x1a\'backlane/api/backtest/v1/backtest.proto\x1a*backlane/api/operations/v1/operation.proto\x1a)backlane/api/portfolio/v1/portfolio.proto\x1a\x1egoogle/protobuf/duration.proto\"\x8e\x02\n\x12RunBacktestRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x34\n\x04spec\x18\x02 \x01(\x0b\x32&.backlane.api.backtest.v1.BacktestSpec\x12H\n\x06labels\x18\x03 \x03(\x0b\x32\x38.backlane.api.backtest.v1.RunBacktestRequest.LabelsEntry\x12\x35\n\x07options\x18\x04 \x01(\x0b\x32$.backlane.api.backtest.v1.RunOptions\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x9a\x01\n\nRunOptions\x12\x10\n\x08priority\x18\x01 \x01(\x05\x12\x14\n\x0cmax_attempts\x18\x02 \x01(\x05\x12\x30\n\rqueue_timeout\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x32\n\x0f\x61ttempt_timeout\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"O\n\x13RunBacktestResponse\x12\x38\n\toperation\x18\x01 \x01(\x0b\x32%.backlane.api.operations.v1.Operation\">\n\x15ResumeBacktestRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x11\n\toperation\x18\x02 \x01(\t\"R\n\x16ResumeBacktestResponse\x12\x38\n\toperation\x18\x01 \x01(\x0b\x32%.backlane.api.operations.v1.Operation\"O\n\x17ValidateBacktestRequest\x12\x34\n\x04spec\x18\x01 \x01(\x0b\x32&.backlane.api.backtest.v1.BacktestSpec\"c\n\x18ValidateBacktestResponse\x12\x34\n\x04spec\x18\x01 \x01(\x0b\x32&.backlane.api.backtest.v1.BacktestSpec\x12\x11\n\tbar_count\x18\x02 \x01(\x03\"-\n\x18GetBacktestResultRequest\x12\x11\n\toperation\x18\x01 \x01(\t\"U\n\x19GetBacktestResultResponse\x12\x38\n\x06result\x18\x01 \x01(\x0b\x32(.backlane.api.backtest.v1.BacktestResult\"O\n\x13StreamTradesRequest\x12\x11\n\toperation\x18\x01 \x01(\t\x12\x12\n\nrow_offset\x18\x02 \x01(\x03\x12\x11\n\tpage_size\x18\x03 \x01(\x05\"\\\n\x14StreamTradesResponse\x12\x12\n\nrow_offset\x18\x01 \x01(\x03\x12\x30\n\x06trades\x18\x02 \x03(\x0b\x32 .backlane.api.portfolio.v1.Trade\"O\n\x13StreamEquityRequest\x12\x11\n\toperation\x18\x01 \x01(\t\x12\x12\n\nrow_offset\x18\x02 \x01(\x03\x12\x11\n\tpage_size\x18\x03 \x01(\x05\"b\n\x14StreamEquityResponse\x12\x12\n\nrow_offset\x18\x01 \x01(\x03\x12\x36\n\x06points\x18\x02 \x03(\x0b\x32&.backlane.api.portfolio.v1.EquityPoint\"M\n\x15ReadResultFileRequest\x12\x11\n\toperation\x18\x01 \x01(\t\x12\x0c\n\x04\x66ile\x18\x02 \x01(\t\x12\x13\n\x0b\x62yte_offset\x18\x03 \x01(\x03\">\n\x16ReadResultFileResponse\x12\x13\n\x0b\x62yte_offset\x18\x01 \x01(\x03\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\x0c\x32\xe8\x06\n\x0f\x42\x61\x63ktestService\x12o\n\x0bRunBacktest\x12,.backlane.api.backtest.v1.RunBacktestRequest\x1a-.backlane.api.backtest.v1.RunBacktestResponse\"\x03\x90\x02\x02\x12x\n\x0eResumeBacktest\x12/.backlane.api.backtest.v1.ResumeBacktestRequest\x1a\x30.backlane.api.backtest.v1.ResumeBacktestResponse\"\x03\x90\x02\x02\x12~\n\x10ValidateBacktest\x12\x31.backlane.api.backtest.v1.ValidateBacktestRequest\x1a\x32.backlane.api.backtest.v1.ValidateBacktestResponse\"\x03\x90\x02\x01\x12\x81\x01\n\x11GetBacktestResult\x12\x32.backlane.api.backtest.v1.GetBacktestResultRequest\x1a\x33.backlane.api.backtest.v1.GetBacktestResultResponse\"\x03\x90\x02\x01\x12t\n\x0cStreamTrades\x12-.backlane.api.backtest.v1.StreamTradesRequest\x1a..backlane.api.backtest.v1.StreamTradesResponse\"\x03\x90\x02\x01\x30\x01\x12t\n\x0cStreamEquity\x12-.backlane.api.backtest.v1.StreamEquityRequest\x1a..backlane.api.backtest.v1.StreamEquityResponse\"\x03\x90\x02\x01\x30\x01\x12z\n\x0eReadResultFile\x12/.backlane.api.backtest.v1.ReadResultFileRequest\x1a\x30.backlane.api.backtest.v1.ReadResultFileResponse\"\x03\x90\x02\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,6 +39,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RUNBACKTESTREQUEST_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_BACKTESTSERVICE'].methods_by_name['RunBacktest']._loaded_options = None
   _globals['_BACKTESTSERVICE'].methods_by_name['RunBacktest']._serialized_options = b'\220\002\002'
+  _globals['_BACKTESTSERVICE'].methods_by_name['ResumeBacktest']._loaded_options = None
+  _globals['_BACKTESTSERVICE'].methods_by_name['ResumeBacktest']._serialized_options = b'\220\002\002'
   _globals['_BACKTESTSERVICE'].methods_by_name['ValidateBacktest']._loaded_options = None
   _globals['_BACKTESTSERVICE'].methods_by_name['ValidateBacktest']._serialized_options = b'\220\002\001'
   _globals['_BACKTESTSERVICE'].methods_by_name['GetBacktestResult']._loaded_options = None
@@ -48,32 +51,38 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BACKTESTSERVICE'].methods_by_name['StreamEquity']._serialized_options = b'\220\002\001'
   _globals['_BACKTESTSERVICE'].methods_by_name['ReadResultFile']._loaded_options = None
   _globals['_BACKTESTSERVICE'].methods_by_name['ReadResultFile']._serialized_options = b'\220\002\001'
-  _globals['_RUNBACKTESTREQUEST']._serialized_start=206
-  _globals['_RUNBACKTESTREQUEST']._serialized_end=421
-  _globals['_RUNBACKTESTREQUEST_LABELSENTRY']._serialized_start=376
-  _globals['_RUNBACKTESTREQUEST_LABELSENTRY']._serialized_end=421
-  _globals['_RUNBACKTESTRESPONSE']._serialized_start=423
-  _globals['_RUNBACKTESTRESPONSE']._serialized_end=502
-  _globals['_VALIDATEBACKTESTREQUEST']._serialized_start=504
-  _globals['_VALIDATEBACKTESTREQUEST']._serialized_end=583
-  _globals['_VALIDATEBACKTESTRESPONSE']._serialized_start=585
-  _globals['_VALIDATEBACKTESTRESPONSE']._serialized_end=684
-  _globals['_GETBACKTESTRESULTREQUEST']._serialized_start=686
-  _globals['_GETBACKTESTRESULTREQUEST']._serialized_end=731
-  _globals['_GETBACKTESTRESULTRESPONSE']._serialized_start=733
-  _globals['_GETBACKTESTRESULTRESPONSE']._serialized_end=818
-  _globals['_STREAMTRADESREQUEST']._serialized_start=820
-  _globals['_STREAMTRADESREQUEST']._serialized_end=899
-  _globals['_STREAMTRADESRESPONSE']._serialized_start=901
-  _globals['_STREAMTRADESRESPONSE']._serialized_end=993
-  _globals['_STREAMEQUITYREQUEST']._serialized_start=995
-  _globals['_STREAMEQUITYREQUEST']._serialized_end=1074
-  _globals['_STREAMEQUITYRESPONSE']._serialized_start=1076
-  _globals['_STREAMEQUITYRESPONSE']._serialized_end=1174
-  _globals['_READRESULTFILEREQUEST']._serialized_start=1176
-  _globals['_READRESULTFILEREQUEST']._serialized_end=1253
-  _globals['_READRESULTFILERESPONSE']._serialized_start=1255
-  _globals['_READRESULTFILERESPONSE']._serialized_end=1317
-  _globals['_BACKTESTSERVICE']._serialized_start=1320
-  _globals['_BACKTESTSERVICE']._serialized_end=2070
+  _globals['_RUNBACKTESTREQUEST']._serialized_start=238
+  _globals['_RUNBACKTESTREQUEST']._serialized_end=508
+  _globals['_RUNBACKTESTREQUEST_LABELSENTRY']._serialized_start=463
+  _globals['_RUNBACKTESTREQUEST_LABELSENTRY']._serialized_end=508
+  _globals['_RUNOPTIONS']._serialized_start=511
+  _globals['_RUNOPTIONS']._serialized_end=665
+  _globals['_RUNBACKTESTRESPONSE']._serialized_start=667
+  _globals['_RUNBACKTESTRESPONSE']._serialized_end=746
+  _globals['_RESUMEBACKTESTREQUEST']._serialized_start=748
+  _globals['_RESUMEBACKTESTREQUEST']._serialized_end=810
+  _globals['_RESUMEBACKTESTRESPONSE']._serialized_start=812
+  _globals['_RESUMEBACKTESTRESPONSE']._serialized_end=894
+  _globals['_VALIDATEBACKTESTREQUEST']._serialized_start=896
+  _globals['_VALIDATEBACKTESTREQUEST']._serialized_end=975
+  _globals['_VALIDATEBACKTESTRESPONSE']._serialized_start=977
+  _globals['_VALIDATEBACKTESTRESPONSE']._serialized_end=1076
+  _globals['_GETBACKTESTRESULTREQUEST']._serialized_start=1078
+  _globals['_GETBACKTESTRESULTREQUEST']._serialized_end=1123
+  _globals['_GETBACKTESTRESULTRESPONSE']._serialized_start=1125
+  _globals['_GETBACKTESTRESULTRESPONSE']._serialized_end=1210
+  _globals['_STREAMTRADESREQUEST']._serialized_start=1212
+  _globals['_STREAMTRADESREQUEST']._serialized_end=1291
+  _globals['_STREAMTRADESRESPONSE']._serialized_start=1293
+  _globals['_STREAMTRADESRESPONSE']._serialized_end=1385
+  _globals['_STREAMEQUITYREQUEST']._serialized_start=1387
+  _globals['_STREAMEQUITYREQUEST']._serialized_end=1466
+  _globals['_STREAMEQUITYRESPONSE']._serialized_start=1468
+  _globals['_STREAMEQUITYRESPONSE']._serialized_end=1566
+  _globals['_READRESULTFILEREQUEST']._serialized_start=1568
+  _globals['_READRESULTFILEREQUEST']._serialized_end=1645
+  _globals['_READRESULTFILERESPONSE']._serialized_start=1647
+  _globals['_READRESULTFILERESPONSE']._serialized_end=1709
+  _globals['_BACKTESTSERVICE']._serialized_start=1712
+  _globals['_BACKTESTSERVICE']._serialized_end=2584
 # @@protoc_insertion_point(module_scope)

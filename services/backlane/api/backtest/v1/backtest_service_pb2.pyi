@@ -8,6 +8,7 @@ from backlane.api.operations.v1 import operation_pb2 as _operation_pb2
 from backlane.api.portfolio.v1 import portfolio_pb2 as _portfolio_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 import builtins as _builtins
@@ -50,6 +51,7 @@ class RunBacktestRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     SPEC_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
+    OPTIONS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """UUID made by the caller, the same on every retry."""
     @_builtins.property
@@ -60,20 +62,63 @@ class RunBacktestRequest(_message.Message):
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Labels for filters, at most 64."""
 
+    @_builtins.property
+    def options(self) -> Global___RunOptions:
+        """How it is queued and tried."""
+
     def __init__(
         self,
         *,
         request_id: _builtins.str = ...,
         spec: _backtest_pb2.BacktestSpec | None = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        options: Global___RunOptions | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["options", b"options", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["labels", b"labels", "request_id", b"request_id", "spec", b"spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["labels", b"labels", "options", b"options", "request_id", b"request_id", "spec", b"spec"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RunBacktestRequest: _TypeAlias = RunBacktestRequest  # noqa: Y015
+
+@_typing.final
+class RunOptions(_message.Message):
+    """How a run is queued and tried; nothing of it changes the result."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    MAX_ATTEMPTS_FIELD_NUMBER: _builtins.int
+    QUEUE_TIMEOUT_FIELD_NUMBER: _builtins.int
+    ATTEMPT_TIMEOUT_FIELD_NUMBER: _builtins.int
+    priority: _builtins.int
+    """Higher goes first; from -100 to 100."""
+    max_attempts: _builtins.int
+    """Attempts that may end badly, as when a worker dies; 0 means 3, at most 100."""
+    @_builtins.property
+    def queue_timeout(self) -> _duration_pb2.Duration:
+        """Longest wait for a first worker; absent means no limit."""
+
+    @_builtins.property
+    def attempt_timeout(self) -> _duration_pb2.Duration:
+        """Longest attempt; absent means no limit."""
+
+    def __init__(
+        self,
+        *,
+        priority: _builtins.int = ...,
+        max_attempts: _builtins.int = ...,
+        queue_timeout: _duration_pb2.Duration | None = ...,
+        attempt_timeout: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt_timeout", b"attempt_timeout", "queue_timeout", b"queue_timeout"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_timeout", b"attempt_timeout", "max_attempts", b"max_attempts", "priority", b"priority", "queue_timeout", b"queue_timeout"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunOptions: _TypeAlias = RunOptions  # noqa: Y015
 
 @_typing.final
 class RunBacktestResponse(_message.Message):
@@ -98,6 +143,56 @@ class RunBacktestResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RunBacktestResponse: _TypeAlias = RunBacktestResponse  # noqa: Y015
+
+@_typing.final
+class ResumeBacktestRequest(_message.Message):
+    """Request of ResumeBacktest."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    OPERATION_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID made by the caller, the same on every retry."""
+    operation: _builtins.str
+    """operations/{operation_id} of a run that failed or was cancelled."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        operation: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["operation", b"operation", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeBacktestRequest: _TypeAlias = ResumeBacktestRequest  # noqa: Y015
+
+@_typing.final
+class ResumeBacktestResponse(_message.Message):
+    """Response of ResumeBacktest."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPERATION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def operation(self) -> _operation_pb2.Operation:
+        """The new operation, with resumed_from."""
+
+    def __init__(
+        self,
+        *,
+        operation: _operation_pb2.Operation | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeBacktestResponse: _TypeAlias = ResumeBacktestResponse  # noqa: Y015
 
 @_typing.final
 class ValidateBacktestRequest(_message.Message):

@@ -40,6 +40,11 @@ class BacktestServiceStub:
                 request_serializer=backlane_dot_api_dot_backtest_dot_v1_dot_backtest__service__pb2.RunBacktestRequest.SerializeToString,
                 response_deserializer=backlane_dot_api_dot_backtest_dot_v1_dot_backtest__service__pb2.RunBacktestResponse.FromString,
                 _registered_method=True)
+        self.ResumeBacktest = channel.unary_unary(
+                '/backlane.api.backtest.v1.BacktestService/ResumeBacktest',
+                request_serializer=backlane_dot_api_dot_backtest_dot_v1_dot_backtest__service__pb2.ResumeBacktestRequest.SerializeToString,
+                response_deserializer=backlane_dot_api_dot_backtest_dot_v1_dot_backtest__service__pb2.ResumeBacktestResponse.FromString,
+                _registered_method=True)
         self.ValidateBacktest = channel.unary_unary(
                 '/backlane.api.backtest.v1.BacktestService/ValidateBacktest',
                 request_serializer=backlane_dot_api_dot_backtest_dot_v1_dot_backtest__service__pb2.ValidateBacktestRequest.SerializeToString,
@@ -74,6 +79,14 @@ class BacktestServiceServicer:
     def RunBacktest(self, request, context):
         """Starts a run and returns its operation at once; durable when it returns. Safe to retry with the
         same request_id. Follow it with OperationsService.WatchOperations.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeBacktest(self, request, context):
+        """Goes on from the newest checkpoint of a run that failed or was cancelled, as a new operation.
+        Safe to retry with the same request_id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -121,6 +134,11 @@ def add_BacktestServiceServicer_to_server(servicer, server):
                     servicer.RunBacktest,
                     request_deserializer=backlane_dot_api_dot_backtest_dot_v1_dot_backtest__service__pb2.RunBacktestRequest.FromString,
                     response_serializer=backlane_dot_api_dot_backtest_dot_v1_dot_backtest__service__pb2.RunBacktestResponse.SerializeToString,
+            ),
+            'ResumeBacktest': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeBacktest,
+                    request_deserializer=backlane_dot_api_dot_backtest_dot_v1_dot_backtest__service__pb2.ResumeBacktestRequest.FromString,
+                    response_serializer=backlane_dot_api_dot_backtest_dot_v1_dot_backtest__service__pb2.ResumeBacktestResponse.SerializeToString,
             ),
             'ValidateBacktest': grpc.unary_unary_rpc_method_handler(
                     servicer.ValidateBacktest,
@@ -176,6 +194,33 @@ class BacktestService:
             '/backlane.api.backtest.v1.BacktestService/RunBacktest',
             backlane_dot_api_dot_backtest_dot_v1_dot_backtest__service__pb2.RunBacktestRequest.SerializeToString,
             backlane_dot_api_dot_backtest_dot_v1_dot_backtest__service__pb2.RunBacktestResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeBacktest(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/backlane.api.backtest.v1.BacktestService/ResumeBacktest',
+            backlane_dot_api_dot_backtest_dot_v1_dot_backtest__service__pb2.ResumeBacktestRequest.SerializeToString,
+            backlane_dot_api_dot_backtest_dot_v1_dot_backtest__service__pb2.ResumeBacktestResponse.FromString,
             options,
             channel_credentials,
             insecure,

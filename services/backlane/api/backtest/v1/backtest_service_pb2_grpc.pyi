@@ -37,6 +37,10 @@ class BacktestServiceStub:
     """Starts a run and returns its operation at once; durable when it returns. Safe to retry with the
     same request_id. Follow it with OperationsService.WatchOperations.
     """
+    ResumeBacktest: _grpc.UnaryUnaryMultiCallable[_backtest_service_pb2.ResumeBacktestRequest, _backtest_service_pb2.ResumeBacktestResponse]
+    """Goes on from the newest checkpoint of a run that failed or was cancelled, as a new operation.
+    Safe to retry with the same request_id.
+    """
     ValidateBacktest: _grpc.UnaryUnaryMultiCallable[_backtest_service_pb2.ValidateBacktestRequest, _backtest_service_pb2.ValidateBacktestResponse]
     """Checks a request without running it and says how big the run would be."""
     GetBacktestResult: _grpc.UnaryUnaryMultiCallable[_backtest_service_pb2.GetBacktestResultRequest, _backtest_service_pb2.GetBacktestResultResponse]
@@ -56,6 +60,10 @@ class BacktestServiceAsyncStub(BacktestServiceStub):
     RunBacktest: _aio.UnaryUnaryMultiCallable[_backtest_service_pb2.RunBacktestRequest, _backtest_service_pb2.RunBacktestResponse]  # type: ignore[assignment]
     """Starts a run and returns its operation at once; durable when it returns. Safe to retry with the
     same request_id. Follow it with OperationsService.WatchOperations.
+    """
+    ResumeBacktest: _aio.UnaryUnaryMultiCallable[_backtest_service_pb2.ResumeBacktestRequest, _backtest_service_pb2.ResumeBacktestResponse]  # type: ignore[assignment]
+    """Goes on from the newest checkpoint of a run that failed or was cancelled, as a new operation.
+    Safe to retry with the same request_id.
     """
     ValidateBacktest: _aio.UnaryUnaryMultiCallable[_backtest_service_pb2.ValidateBacktestRequest, _backtest_service_pb2.ValidateBacktestResponse]  # type: ignore[assignment]
     """Checks a request without running it and says how big the run would be."""
@@ -79,6 +87,16 @@ class BacktestServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_backtest_service_pb2.RunBacktestResponse, _abc.Awaitable[_backtest_service_pb2.RunBacktestResponse]]:
         """Starts a run and returns its operation at once; durable when it returns. Safe to retry with the
         same request_id. Follow it with OperationsService.WatchOperations.
+        """
+
+    @_abc_1.abstractmethod
+    def ResumeBacktest(
+        self,
+        request: _backtest_service_pb2.ResumeBacktestRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_backtest_service_pb2.ResumeBacktestResponse, _abc.Awaitable[_backtest_service_pb2.ResumeBacktestResponse]]:
+        """Goes on from the newest checkpoint of a run that failed or was cancelled, as a new operation.
+        Safe to retry with the same request_id.
         """
 
     @_abc_1.abstractmethod

@@ -28,7 +28,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*backlane/api/operations/v1/operation.proto\x12\x1a\x62\x61\x63klane.api.operations.v1\x1a)backlane/api/portfolio/v1/portfolio.proto\x1a\x19google/protobuf/any.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc4\x06\n\tOperation\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12:\n\x05state\x18\x04 \x01(\x0e\x32+.backlane.api.operations.v1.Operation.State\x12\x36\n\x08progress\x18\x05 \x01(\x0b\x32$.backlane.api.operations.v1.Progress\x12$\n\x06result\x18\x06 \x01(\x0b\x32\x14.google.protobuf.Any\x12\x39\n\x05\x65rror\x18\x07 \x01(\x0b\x32*.backlane.api.operations.v1.OperationError\x12\x0f\n\x07\x61ttempt\x18\x08 \x01(\x05\x12\x14\n\x0cmax_attempts\x18\t \x01(\x05\x12\x16\n\x0e\x65vent_sequence\x18\n \x01(\x03\x12\x14\n\x0cmetric_index\x18\x0b \x01(\x03\x12\x10\n\x08revision\x18\x0c \x01(\x03\x12\x41\n\x06labels\x18\r \x03(\x0b\x32\x31.backlane.api.operations.v1.Operation.LabelsEntry\x12/\n\x0b\x63reate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rcancel_reason\x18\x11 \x01(\t\x12\"\n\x04spec\x18\x12 \x01(\x0b\x32\x14.google.protobuf.Any\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x95\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSTATE_QUEUED\x10\x01\x12\x11\n\rSTATE_RUNNING\x10\x02\x12\x14\n\x10STATE_CANCELLING\x10\x03\x12\x13\n\x0fSTATE_SUCCEEDED\x10\x04\x12\x10\n\x0cSTATE_FAILED\x10\x05\x12\x13\n\x0fSTATE_CANCELLED\x10\x06\"\xbc\x01\n\x0eOperationError\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0c\n\x04\x63ode\x18\x03 \x01(\x05\x12J\n\x08metadata\x18\x04 \x03(\x0b\x32\x38.backlane.api.operations.v1.OperationError.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xf0\x01\n\x08Progress\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x17\n\x0f\x63ompleted_units\x18\x02 \x01(\x03\x12\x13\n\x0btotal_units\x18\x03 \x01(\x03\x12\x0c\n\x04unit\x18\x04 \x01(\t\x12\r\n\x05phase\x18\x05 \x01(\t\x12/\n\x0breport_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0esimulated_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x65quity\x18\x08 \x01(\x01\x12\x13\n\x0btrade_count\x18\t \x01(\x03\"\xcb\x07\n\x0eOperationEvent\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12\x11\n\toperation\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x03\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\x05\x12.\n\nevent_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12P\n\rstate_changed\x18\x06 \x01(\x0b\x32\x37.backlane.api.operations.v1.OperationEvent.StateChangedH\x00\x12V\n\x10metrics_appended\x18\x07 \x01(\x0b\x32:.backlane.api.operations.v1.OperationEvent.MetricsAppendedH\x00\x12T\n\x0ftrades_appended\x18\x08 \x01(\x0b\x32\x39.backlane.api.operations.v1.OperationEvent.TradesAppendedH\x00\x12?\n\x04note\x18\t \x01(\x0b\x32/.backlane.api.operations.v1.OperationEvent.NoteH\x00\x12\x45\n\x07\x64\x65leted\x18\n \x01(\x0b\x32\x32.backlane.api.operations.v1.OperationEvent.DeletedH\x00\x1a\xff\x01\n\x0cStateChanged\x12?\n\nfrom_state\x18\x01 \x01(\x0e\x32+.backlane.api.operations.v1.Operation.State\x12=\n\x08to_state\x18\x02 \x01(\x0e\x32+.backlane.api.operations.v1.Operation.State\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x39\n\x05\x65rror\x18\x04 \x01(\x0b\x32*.backlane.api.operations.v1.OperationError\x12$\n\x06result\x18\x05 \x01(\x0b\x32\x14.google.protobuf.Any\x1aJ\n\x0fMetricsAppended\x12\x37\n\x06points\x18\x01 \x03(\x0b\x32\'.backlane.api.operations.v1.MetricPoint\x1a\x42\n\x0eTradesAppended\x12\x30\n\x06trades\x18\x01 \x03(\x0b\x32 .backlane.api.portfolio.v1.Trade\x1a\x14\n\x04Note\x12\x0c\n\x04text\x18\x01 \x01(\t\x1a\t\n\x07\x44\x65letedB\x06\n\x04kind\"s\n\x0bMetricPoint\x12\r\n\x05index\x18\x01 \x01(\x03\x12\x0e\n\x06series\x18\x02 \x01(\t\x12\x0c\n\x04step\x18\x03 \x01(\x03\x12(\n\x04time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05value\x18\x05 \x01(\x01\"\x84\x01\n\x05Lease\x12\x11\n\toperation\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12&\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x31\n\x0erenew_interval\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Durationb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*backlane/api/operations/v1/operation.proto\x12\x1a\x62\x61\x63klane.api.operations.v1\x1a)backlane/api/portfolio/v1/portfolio.proto\x1a\x19google/protobuf/any.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc5\t\n\tOperation\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12:\n\x05state\x18\x04 \x01(\x0e\x32+.backlane.api.operations.v1.Operation.State\x12\x36\n\x08progress\x18\x05 \x01(\x0b\x32$.backlane.api.operations.v1.Progress\x12$\n\x06result\x18\x06 \x01(\x0b\x32\x14.google.protobuf.Any\x12\x39\n\x05\x65rror\x18\x07 \x01(\x0b\x32*.backlane.api.operations.v1.OperationError\x12\x0f\n\x07\x61ttempt\x18\x08 \x01(\x05\x12\x14\n\x0cmax_attempts\x18\t \x01(\x05\x12\x16\n\x0e\x65vent_sequence\x18\n \x01(\x03\x12\x14\n\x0cmetric_index\x18\x0b \x01(\x03\x12\x10\n\x08revision\x18\x0c \x01(\x03\x12\x41\n\x06labels\x18\r \x03(\x0b\x32\x31.backlane.api.operations.v1.Operation.LabelsEntry\x12/\n\x0b\x63reate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rcancel_reason\x18\x11 \x01(\t\x12\"\n\x04spec\x18\x12 \x01(\x0b\x32\x14.google.protobuf.Any\x12\x10\n\x08priority\x18\x13 \x01(\x05\x12\x0e\n\x06\x63lient\x18\x14 \x01(\t\x12;\n\x0b\x63heckpoints\x18\x15 \x03(\x0b\x32&.backlane.api.operations.v1.Checkpoint\x12\x14\n\x0cresumed_from\x18\x16 \x01(\t\x12<\n\x08\x66\x61ilures\x18\x17 \x03(\x0b\x32*.backlane.api.operations.v1.AttemptFailure\x12\x35\n\x11next_attempt_time\x18\x18 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\rqueue_timeout\x18\x19 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x32\n\x0f\x61ttempt_timeout\x18\x1a \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0b\x65xpire_time\x18\x1b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x95\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSTATE_QUEUED\x10\x01\x12\x11\n\rSTATE_RUNNING\x10\x02\x12\x14\n\x10STATE_CANCELLING\x10\x03\x12\x13\n\x0fSTATE_SUCCEEDED\x10\x04\x12\x10\n\x0cSTATE_FAILED\x10\x05\x12\x13\n\x0fSTATE_CANCELLED\x10\x06\"\x87\x01\n\x0e\x41ttemptFailure\x12\x0f\n\x07\x61ttempt\x18\x01 \x01(\x05\x12\x11\n\tworker_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x30\n\x0c\x66\x61ilure_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xcd\x01\n\nCheckpoint\x12\x0e\n\x06number\x18\x01 \x01(\x03\x12\x0b\n\x03uri\x18\x02 \x01(\t\x12\x0e\n\x06sha256\x18\x03 \x01(\x0c\x12\x12\n\nsize_bytes\x18\x04 \x01(\x03\x12\x17\n\x0f\x63ompleted_units\x18\x05 \x01(\x03\x12\x0e\n\x06\x66ormat\x18\x06 \x01(\t\x12\x13\n\x0bspec_sha256\x18\x07 \x01(\x0c\x12\x0f\n\x07\x61ttempt\x18\x08 \x01(\x05\x12/\n\x0b\x63ommit_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"M\n\x11OperationMetadata\x12\x38\n\toperation\x18\x01 \x01(\x0b\x32%.backlane.api.operations.v1.Operation\"\xbc\x01\n\x0eOperationError\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0c\n\x04\x63ode\x18\x03 \x01(\x05\x12J\n\x08metadata\x18\x04 \x03(\x0b\x32\x38.backlane.api.operations.v1.OperationError.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xf0\x01\n\x08Progress\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x17\n\x0f\x63ompleted_units\x18\x02 \x01(\x03\x12\x13\n\x0btotal_units\x18\x03 \x01(\x03\x12\x0c\n\x04unit\x18\x04 \x01(\t\x12\r\n\x05phase\x18\x05 \x01(\t\x12/\n\x0breport_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0esimulated_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x65quity\x18\x08 \x01(\x01\x12\x13\n\x0btrade_count\x18\t \x01(\x03\"\x93\x08\n\x0eOperationEvent\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12\x11\n\toperation\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x03\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\x05\x12.\n\nevent_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12P\n\rstate_changed\x18\x06 \x01(\x0b\x32\x37.backlane.api.operations.v1.OperationEvent.StateChangedH\x00\x12V\n\x10metrics_appended\x18\x07 \x01(\x0b\x32:.backlane.api.operations.v1.OperationEvent.MetricsAppendedH\x00\x12T\n\x0ftrades_appended\x18\x08 \x01(\x0b\x32\x39.backlane.api.operations.v1.OperationEvent.TradesAppendedH\x00\x12?\n\x04note\x18\t \x01(\x0b\x32/.backlane.api.operations.v1.OperationEvent.NoteH\x00\x12\x45\n\x07\x64\x65leted\x18\n \x01(\x0b\x32\x32.backlane.api.operations.v1.OperationEvent.DeletedH\x00\x12\x46\n\x14\x63heckpoint_committed\x18\x0b \x01(\x0b\x32&.backlane.api.operations.v1.CheckpointH\x00\x1a\xff\x01\n\x0cStateChanged\x12?\n\nfrom_state\x18\x01 \x01(\x0e\x32+.backlane.api.operations.v1.Operation.State\x12=\n\x08to_state\x18\x02 \x01(\x0e\x32+.backlane.api.operations.v1.Operation.State\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x39\n\x05\x65rror\x18\x04 \x01(\x0b\x32*.backlane.api.operations.v1.OperationError\x12$\n\x06result\x18\x05 \x01(\x0b\x32\x14.google.protobuf.Any\x1aJ\n\x0fMetricsAppended\x12\x37\n\x06points\x18\x01 \x03(\x0b\x32\'.backlane.api.operations.v1.MetricPoint\x1a\x42\n\x0eTradesAppended\x12\x30\n\x06trades\x18\x01 \x03(\x0b\x32 .backlane.api.portfolio.v1.Trade\x1a\x14\n\x04Note\x12\x0c\n\x04text\x18\x01 \x01(\t\x1a\t\n\x07\x44\x65letedB\x06\n\x04kind\"s\n\x0bMetricPoint\x12\r\n\x05index\x18\x01 \x01(\x03\x12\x0e\n\x06series\x18\x02 \x01(\t\x12\x0c\n\x04step\x18\x03 \x01(\x03\x12(\n\x04time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05value\x18\x05 \x01(\x01\"\x84\x01\n\x05Lease\x12\x11\n\toperation\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12&\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x31\n\x0erenew_interval\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Durationb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,31 +40,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_OPERATIONERROR_METADATAENTRY']._loaded_options = None
   _globals['_OPERATIONERROR_METADATAENTRY']._serialized_options = b'8\001'
   _globals['_OPERATION']._serialized_start=210
-  _globals['_OPERATION']._serialized_end=1046
-  _globals['_OPERATION_LABELSENTRY']._serialized_start=849
-  _globals['_OPERATION_LABELSENTRY']._serialized_end=894
-  _globals['_OPERATION_STATE']._serialized_start=897
-  _globals['_OPERATION_STATE']._serialized_end=1046
-  _globals['_OPERATIONERROR']._serialized_start=1049
-  _globals['_OPERATIONERROR']._serialized_end=1237
-  _globals['_OPERATIONERROR_METADATAENTRY']._serialized_start=1190
-  _globals['_OPERATIONERROR_METADATAENTRY']._serialized_end=1237
-  _globals['_PROGRESS']._serialized_start=1240
-  _globals['_PROGRESS']._serialized_end=1480
-  _globals['_OPERATIONEVENT']._serialized_start=1483
-  _globals['_OPERATIONEVENT']._serialized_end=2454
-  _globals['_OPERATIONEVENT_STATECHANGED']._serialized_start=2014
-  _globals['_OPERATIONEVENT_STATECHANGED']._serialized_end=2269
-  _globals['_OPERATIONEVENT_METRICSAPPENDED']._serialized_start=2271
-  _globals['_OPERATIONEVENT_METRICSAPPENDED']._serialized_end=2345
-  _globals['_OPERATIONEVENT_TRADESAPPENDED']._serialized_start=2347
-  _globals['_OPERATIONEVENT_TRADESAPPENDED']._serialized_end=2413
-  _globals['_OPERATIONEVENT_NOTE']._serialized_start=2415
-  _globals['_OPERATIONEVENT_NOTE']._serialized_end=2435
-  _globals['_OPERATIONEVENT_DELETED']._serialized_start=2437
-  _globals['_OPERATIONEVENT_DELETED']._serialized_end=2446
-  _globals['_METRICPOINT']._serialized_start=2456
-  _globals['_METRICPOINT']._serialized_end=2571
-  _globals['_LEASE']._serialized_start=2574
-  _globals['_LEASE']._serialized_end=2706
+  _globals['_OPERATION']._serialized_end=1431
+  _globals['_OPERATION_LABELSENTRY']._serialized_start=1234
+  _globals['_OPERATION_LABELSENTRY']._serialized_end=1279
+  _globals['_OPERATION_STATE']._serialized_start=1282
+  _globals['_OPERATION_STATE']._serialized_end=1431
+  _globals['_ATTEMPTFAILURE']._serialized_start=1434
+  _globals['_ATTEMPTFAILURE']._serialized_end=1569
+  _globals['_CHECKPOINT']._serialized_start=1572
+  _globals['_CHECKPOINT']._serialized_end=1777
+  _globals['_OPERATIONMETADATA']._serialized_start=1779
+  _globals['_OPERATIONMETADATA']._serialized_end=1856
+  _globals['_OPERATIONERROR']._serialized_start=1859
+  _globals['_OPERATIONERROR']._serialized_end=2047
+  _globals['_OPERATIONERROR_METADATAENTRY']._serialized_start=2000
+  _globals['_OPERATIONERROR_METADATAENTRY']._serialized_end=2047
+  _globals['_PROGRESS']._serialized_start=2050
+  _globals['_PROGRESS']._serialized_end=2290
+  _globals['_OPERATIONEVENT']._serialized_start=2293
+  _globals['_OPERATIONEVENT']._serialized_end=3336
+  _globals['_OPERATIONEVENT_STATECHANGED']._serialized_start=2896
+  _globals['_OPERATIONEVENT_STATECHANGED']._serialized_end=3151
+  _globals['_OPERATIONEVENT_METRICSAPPENDED']._serialized_start=3153
+  _globals['_OPERATIONEVENT_METRICSAPPENDED']._serialized_end=3227
+  _globals['_OPERATIONEVENT_TRADESAPPENDED']._serialized_start=3229
+  _globals['_OPERATIONEVENT_TRADESAPPENDED']._serialized_end=3295
+  _globals['_OPERATIONEVENT_NOTE']._serialized_start=3297
+  _globals['_OPERATIONEVENT_NOTE']._serialized_end=3317
+  _globals['_OPERATIONEVENT_DELETED']._serialized_start=3319
+  _globals['_OPERATIONEVENT_DELETED']._serialized_end=3328
+  _globals['_METRICPOINT']._serialized_start=3338
+  _globals['_METRICPOINT']._serialized_end=3453
+  _globals['_LEASE']._serialized_start=3456
+  _globals['_LEASE']._serialized_end=3588
 # @@protoc_insertion_point(module_scope)

@@ -106,6 +106,15 @@ class Operation(_message.Message):
     END_TIME_FIELD_NUMBER: _builtins.int
     CANCEL_REASON_FIELD_NUMBER: _builtins.int
     SPEC_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    CLIENT_FIELD_NUMBER: _builtins.int
+    CHECKPOINTS_FIELD_NUMBER: _builtins.int
+    RESUMED_FROM_FIELD_NUMBER: _builtins.int
+    FAILURES_FIELD_NUMBER: _builtins.int
+    NEXT_ATTEMPT_TIME_FIELD_NUMBER: _builtins.int
+    QUEUE_TIMEOUT_FIELD_NUMBER: _builtins.int
+    ATTEMPT_TIMEOUT_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Resource name, operations/{operation_id}."""
     uid: _builtins.str
@@ -126,6 +135,12 @@ class Operation(_message.Message):
     """Registry revision of the last change."""
     cancel_reason: _builtins.str
     """Why cancel was asked."""
+    priority: _builtins.int
+    """Higher goes first; from -100 to 100. Among equals the oldest goes first."""
+    client: _builtins.str
+    """Who asked for it, as far as the registry can tell; admission limits count by it."""
+    resumed_from: _builtins.str
+    """The operation whose checkpoint this one began from; empty when it began at the beginning."""
     @_builtins.property
     def progress(self) -> Global___Progress:
         """Latest progress; the latest wins, it is no log."""
@@ -158,6 +173,30 @@ class Operation(_message.Message):
     def spec(self) -> _any_pb2.Any:
         """What was asked for: a message that the kind defines, such as BacktestSpec."""
 
+    @_builtins.property
+    def checkpoints(self) -> _containers.RepeatedCompositeFieldContainer[Global___Checkpoint]:
+        """The checkpoints that are kept, newest first, at most two."""
+
+    @_builtins.property
+    def failures(self) -> _containers.RepeatedCompositeFieldContainer[Global___AttemptFailure]:
+        """Attempts that ended badly, oldest first; the newest ten. max_attempts bounds their number."""
+
+    @_builtins.property
+    def next_attempt_time(self) -> _timestamp_pb2.Timestamp:
+        """In STATE_QUEUED after a failed attempt: not given to a worker before this."""
+
+    @_builtins.property
+    def queue_timeout(self) -> _duration_pb2.Duration:
+        """Longest wait for a first worker; then it fails with QUEUE_TIMEOUT. Absent means no limit."""
+
+    @_builtins.property
+    def attempt_timeout(self) -> _duration_pb2.Duration:
+        """Longest attempt; then the attempt fails with ATTEMPT_TIMEOUT. Absent means no limit."""
+
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """Terminal operations: the record may be removed after this."""
+
     def __init__(
         self,
         *,
@@ -179,14 +218,143 @@ class Operation(_message.Message):
         end_time: _timestamp_pb2.Timestamp | None = ...,
         cancel_reason: _builtins.str = ...,
         spec: _any_pb2.Any | None = ...,
+        priority: _builtins.int = ...,
+        client: _builtins.str = ...,
+        checkpoints: _abc.Iterable[Global___Checkpoint] | None = ...,
+        resumed_from: _builtins.str = ...,
+        failures: _abc.Iterable[Global___AttemptFailure] | None = ...,
+        next_attempt_time: _timestamp_pb2.Timestamp | None = ...,
+        queue_timeout: _duration_pb2.Duration | None = ...,
+        attempt_timeout: _duration_pb2.Duration | None = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "error", b"error", "progress", b"progress", "result", b"result", "spec", b"spec", "start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt_timeout", b"attempt_timeout", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "expire_time", b"expire_time", "next_attempt_time", b"next_attempt_time", "progress", b"progress", "queue_timeout", b"queue_timeout", "result", b"result", "spec", b"spec", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "cancel_reason", b"cancel_reason", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "event_sequence", b"event_sequence", "kind", b"kind", "labels", b"labels", "max_attempts", b"max_attempts", "metric_index", b"metric_index", "name", b"name", "progress", b"progress", "result", b"result", "revision", b"revision", "spec", b"spec", "start_time", b"start_time", "state", b"state", "uid", b"uid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "attempt_timeout", b"attempt_timeout", "cancel_reason", b"cancel_reason", "checkpoints", b"checkpoints", "client", b"client", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "event_sequence", b"event_sequence", "expire_time", b"expire_time", "failures", b"failures", "kind", b"kind", "labels", b"labels", "max_attempts", b"max_attempts", "metric_index", b"metric_index", "name", b"name", "next_attempt_time", b"next_attempt_time", "priority", b"priority", "progress", b"progress", "queue_timeout", b"queue_timeout", "result", b"result", "resumed_from", b"resumed_from", "revision", b"revision", "spec", b"spec", "start_time", b"start_time", "state", b"state", "uid", b"uid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Operation: _TypeAlias = Operation  # noqa: Y015
+
+@_typing.final
+class AttemptFailure(_message.Message):
+    """An attempt that ended badly."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    WORKER_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    FAILURE_TIME_FIELD_NUMBER: _builtins.int
+    attempt: _builtins.int
+    """Which attempt."""
+    worker_id: _builtins.str
+    """Who had it."""
+    reason: _builtins.str
+    """Machine-readable cause in UPPER_SNAKE_CASE, such as LEASE_EXPIRED."""
+    message: _builtins.str
+    """For people: what happened."""
+    @_builtins.property
+    def failure_time(self) -> _timestamp_pb2.Timestamp:
+        """When the registry learned of it."""
+
+    def __init__(
+        self,
+        *,
+        attempt: _builtins.int = ...,
+        worker_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        message: _builtins.str = ...,
+        failure_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["failure_time", b"failure_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "failure_time", b"failure_time", "message", b"message", "reason", b"reason", "worker_id", b"worker_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AttemptFailure: _TypeAlias = AttemptFailure  # noqa: Y015
+
+@_typing.final
+class Checkpoint(_message.Message):
+    """A point from which a run can go on. The registry keeps where it lies, not what is in it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    URI_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    COMPLETED_UNITS_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
+    SPEC_SHA256_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    COMMIT_TIME_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """1, 2, 3, ... within the operation."""
+    uri: _builtins.str
+    """Where it lies, for the worker that reads it; never overwritten."""
+    sha256: _builtins.bytes
+    """SHA-256 of its bytes: 32 bytes."""
+    size_bytes: _builtins.int
+    """Its bytes."""
+    completed_units: _builtins.int
+    """Units done at this point."""
+    format: _builtins.str
+    """What wrote it: kind and version of the format. A reader that does not know it refuses it."""
+    spec_sha256: _builtins.bytes
+    """SHA-256 of the spec that it belongs to: 32 bytes."""
+    attempt: _builtins.int
+    """Attempt that wrote it."""
+    @_builtins.property
+    def commit_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was committed."""
+
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        uri: _builtins.str = ...,
+        sha256: _builtins.bytes = ...,
+        size_bytes: _builtins.int = ...,
+        completed_units: _builtins.int = ...,
+        format: _builtins.str = ...,
+        spec_sha256: _builtins.bytes = ...,
+        attempt: _builtins.int = ...,
+        commit_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["commit_time", b"commit_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "commit_time", b"commit_time", "completed_units", b"completed_units", "format", b"format", "number", b"number", "sha256", b"sha256", "size_bytes", b"size_bytes", "spec_sha256", b"spec_sha256", "uri", b"uri"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Checkpoint: _TypeAlias = Checkpoint  # noqa: Y015
+
+@_typing.final
+class OperationMetadata(_message.Message):
+    """What google.longrunning.Operation.metadata holds for an operation of this registry."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPERATION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def operation(self) -> Global___Operation:
+        """Everything but the result and the error."""
+
+    def __init__(
+        self,
+        *,
+        operation: Global___Operation | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OperationMetadata: _TypeAlias = OperationMetadata  # noqa: Y015
 
 @_typing.final
 class OperationError(_message.Message):
@@ -327,7 +495,7 @@ class OperationEvent(_message.Message):
         """Machine-readable cause in UPPER_SNAKE_CASE, such as LEASE_GRANTED."""
         @_builtins.property
         def error(self) -> Global___OperationError:
-            """With FAILED and CANCELLED: why."""
+            """With FAILED and CANCELLED, and with QUEUED after an attempt that ended badly: why."""
 
         @_builtins.property
         def result(self) -> _any_pb2.Any:
@@ -437,6 +605,7 @@ class OperationEvent(_message.Message):
     TRADES_APPENDED_FIELD_NUMBER: _builtins.int
     NOTE_FIELD_NUMBER: _builtins.int
     DELETED_FIELD_NUMBER: _builtins.int
+    CHECKPOINT_COMMITTED_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
     """Registry revision at which it was committed."""
     operation: _builtins.str
@@ -469,6 +638,10 @@ class OperationEvent(_message.Message):
     def deleted(self) -> Global___OperationEvent.Deleted:
         """The record was deleted."""
 
+    @_builtins.property
+    def checkpoint_committed(self) -> Global___Checkpoint:
+        """A checkpoint was committed."""
+
     def __init__(
         self,
         *,
@@ -482,12 +655,13 @@ class OperationEvent(_message.Message):
         trades_appended: Global___OperationEvent.TradesAppended | None = ...,
         note: Global___OperationEvent.Note | None = ...,
         deleted: Global___OperationEvent.Deleted | None = ...,
+        checkpoint_committed: Global___Checkpoint | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["deleted", b"deleted", "event_time", b"event_time", "kind", b"kind", "metrics_appended", b"metrics_appended", "note", b"note", "state_changed", b"state_changed", "trades_appended", b"trades_appended"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["checkpoint_committed", b"checkpoint_committed", "deleted", b"deleted", "event_time", b"event_time", "kind", b"kind", "metrics_appended", b"metrics_appended", "note", b"note", "state_changed", b"state_changed", "trades_appended", b"trades_appended"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "deleted", b"deleted", "event_time", b"event_time", "kind", b"kind", "metrics_appended", b"metrics_appended", "note", b"note", "operation", b"operation", "revision", b"revision", "sequence", b"sequence", "state_changed", b"state_changed", "trades_appended", b"trades_appended"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "checkpoint_committed", b"checkpoint_committed", "deleted", b"deleted", "event_time", b"event_time", "kind", b"kind", "metrics_appended", b"metrics_appended", "note", b"note", "operation", b"operation", "revision", b"revision", "sequence", b"sequence", "state_changed", b"state_changed", "trades_appended", b"trades_appended"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["state_changed", "metrics_appended", "trades_appended", "note", "deleted"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["state_changed", "metrics_appended", "trades_appended", "note", "deleted", "checkpoint_committed"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 

@@ -23,6 +23,30 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _ListOrder:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ListOrderEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ListOrder.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    LIST_ORDER_UNSPECIFIED: _ListOrder.ValueType  # 0
+    """The newest first."""
+    LIST_ORDER_NEWEST_FIRST: _ListOrder.ValueType  # 1
+    """The newest first."""
+    LIST_ORDER_OLDEST_FIRST: _ListOrder.ValueType  # 2
+    """The oldest first."""
+
+class ListOrder(_ListOrder, metaclass=_ListOrderEnumTypeWrapper):
+    """Order of a list. Both follow the order in which operations were accepted, which never changes."""
+
+LIST_ORDER_UNSPECIFIED: ListOrder.ValueType  # 0
+"""The newest first."""
+LIST_ORDER_NEWEST_FIRST: ListOrder.ValueType  # 1
+"""The newest first."""
+LIST_ORDER_OLDEST_FIRST: ListOrder.ValueType  # 2
+"""The oldest first."""
+Global___ListOrder: _TypeAlias = ListOrder  # noqa: Y015
+
 @_typing.final
 class CreateOperationRequest(_message.Message):
     """Request of CreateOperation."""
@@ -54,12 +78,17 @@ class CreateOperationRequest(_message.Message):
     SPEC_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
     MAX_ATTEMPTS_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    QUEUE_TIMEOUT_FIELD_NUMBER: _builtins.int
+    ATTEMPT_TIMEOUT_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """UUID made by the caller, the same on every retry."""
     kind: _builtins.str
     """What is to run it, such as "backtest.run"."""
     max_attempts: _builtins.int
-    """Attempts allowed; 0 means 1."""
+    """Attempts that may end badly before the operation fails; 0 means 1, at most 100."""
+    priority: _builtins.int
+    """Higher goes first; from -100 to 100."""
     @_builtins.property
     def spec(self) -> _any_pb2.Any:
         """What to do; the worker for the kind knows the type."""
@@ -67,6 +96,14 @@ class CreateOperationRequest(_message.Message):
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Labels for filters, at most 64."""
+
+    @_builtins.property
+    def queue_timeout(self) -> _duration_pb2.Duration:
+        """Longest wait for a first worker; absent means no limit."""
+
+    @_builtins.property
+    def attempt_timeout(self) -> _duration_pb2.Duration:
+        """Longest attempt; absent means no limit."""
 
     def __init__(
         self,
@@ -76,10 +113,13 @@ class CreateOperationRequest(_message.Message):
         spec: _any_pb2.Any | None = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         max_attempts: _builtins.int = ...,
+        priority: _builtins.int = ...,
+        queue_timeout: _duration_pb2.Duration | None = ...,
+        attempt_timeout: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt_timeout", b"attempt_timeout", "queue_timeout", b"queue_timeout", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "labels", b"labels", "max_attempts", b"max_attempts", "request_id", b"request_id", "spec", b"spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_timeout", b"attempt_timeout", "kind", b"kind", "labels", b"labels", "max_attempts", b"max_attempts", "priority", b"priority", "queue_timeout", b"queue_timeout", "request_id", b"request_id", "spec", b"spec"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -220,10 +260,13 @@ class ListOperationsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
+    ORDER_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """At most this many; 0 means 50, above 1000 means 1000. Pages are also cut at 1 MiB."""
     page_token: _builtins.str
-    """From an earlier response to the same filter."""
+    """From an earlier response to the same filter and order."""
+    order: Global___ListOrder.ValueType
+    """In which order."""
     @_builtins.property
     def filter(self) -> Global___OperationFilter:
         """Which ones."""
@@ -234,10 +277,11 @@ class ListOperationsRequest(_message.Message):
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
         filter: Global___OperationFilter | None = ...,
+        order: Global___ListOrder.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "order", b"order", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -376,6 +420,116 @@ class CancelOperationResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CancelOperationResponse: _TypeAlias = CancelOperationResponse  # noqa: Y015
+
+@_typing.final
+class ResumeOperationRequest(_message.Message):
+    """Request of ResumeOperation."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID made by the caller, the same on every retry."""
+    name: _builtins.str
+    """Resource name of the operation to go on from: FAILED or CANCELLED, with a checkpoint."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeOperationRequest: _TypeAlias = ResumeOperationRequest  # noqa: Y015
+
+@_typing.final
+class ResumeOperationResponse(_message.Message):
+    """Response of ResumeOperation."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPERATION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def operation(self) -> _operation_pb2.Operation:
+        """The new operation, with resumed_from."""
+
+    def __init__(
+        self,
+        *,
+        operation: _operation_pb2.Operation | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeOperationResponse: _TypeAlias = ResumeOperationResponse  # noqa: Y015
+
+@_typing.final
+class PruneOperationsRequest(_message.Message):
+    """Request of PruneOperations."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OLDER_THAN_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    dry_run: _builtins.bool
+    """Counts, and removes nothing."""
+    @_builtins.property
+    def older_than(self) -> _duration_pb2.Duration:
+        """Only operations that ended longer ago than this; absent means the registry's retention."""
+
+    @_builtins.property
+    def filter(self) -> Global___OperationFilter:
+        """Only terminal operations that the filter chooses."""
+
+    def __init__(
+        self,
+        *,
+        older_than: _duration_pb2.Duration | None = ...,
+        filter: Global___OperationFilter | None = ...,
+        dry_run: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "older_than", b"older_than"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "filter", b"filter", "older_than", b"older_than"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PruneOperationsRequest: _TypeAlias = PruneOperationsRequest  # noqa: Y015
+
+@_typing.final
+class PruneOperationsResponse(_message.Message):
+    """Response of PruneOperations."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPERATION_COUNT_FIELD_NUMBER: _builtins.int
+    HAS_MORE_FIELD_NUMBER: _builtins.int
+    operation_count: _builtins.int
+    """How many operations were removed, or would be. At most 10,000 by one call."""
+    has_more: _builtins.bool
+    """There are more: call again."""
+    def __init__(
+        self,
+        *,
+        operation_count: _builtins.int = ...,
+        has_more: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["has_more", b"has_more", "operation_count", b"operation_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PruneOperationsResponse: _TypeAlias = PruneOperationsResponse  # noqa: Y015
 
 @_typing.final
 class DeleteOperationRequest(_message.Message):
@@ -634,6 +788,7 @@ class ListMetricPointsRequest(_message.Message):
     AFTER_INDEX_FIELD_NUMBER: _builtins.int
     SERIES_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    WAIT_FIELD_NUMBER: _builtins.int
     operation: _builtins.str
     """Resource name."""
     after_index: _builtins.int
@@ -644,6 +799,10 @@ class ListMetricPointsRequest(_message.Message):
     def series(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Only these series; empty means all."""
 
+    @_builtins.property
+    def wait(self) -> _duration_pb2.Duration:
+        """Where there is none yet, wait this long for one, or for the end; at most 30 s."""
+
     def __init__(
         self,
         *,
@@ -651,10 +810,11 @@ class ListMetricPointsRequest(_message.Message):
         after_index: _builtins.int = ...,
         series: _abc.Iterable[_builtins.str] | None = ...,
         page_size: _builtins.int = ...,
+        wait: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["wait", b"wait"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_index", b"after_index", "operation", b"operation", "page_size", b"page_size", "series", b"series"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_index", b"after_index", "operation", b"operation", "page_size", b"page_size", "series", b"series", "wait", b"wait"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -60,10 +60,20 @@ class OperationsServiceStub:
                 request_serializer=backlane_dot_api_dot_operations_dot_v1_dot_operations__service__pb2.CancelOperationRequest.SerializeToString,
                 response_deserializer=backlane_dot_api_dot_operations_dot_v1_dot_operations__service__pb2.CancelOperationResponse.FromString,
                 _registered_method=True)
+        self.ResumeOperation = channel.unary_unary(
+                '/backlane.api.operations.v1.OperationsService/ResumeOperation',
+                request_serializer=backlane_dot_api_dot_operations_dot_v1_dot_operations__service__pb2.ResumeOperationRequest.SerializeToString,
+                response_deserializer=backlane_dot_api_dot_operations_dot_v1_dot_operations__service__pb2.ResumeOperationResponse.FromString,
+                _registered_method=True)
         self.DeleteOperation = channel.unary_unary(
                 '/backlane.api.operations.v1.OperationsService/DeleteOperation',
                 request_serializer=backlane_dot_api_dot_operations_dot_v1_dot_operations__service__pb2.DeleteOperationRequest.SerializeToString,
                 response_deserializer=backlane_dot_api_dot_operations_dot_v1_dot_operations__service__pb2.DeleteOperationResponse.FromString,
+                _registered_method=True)
+        self.PruneOperations = channel.unary_unary(
+                '/backlane.api.operations.v1.OperationsService/PruneOperations',
+                request_serializer=backlane_dot_api_dot_operations_dot_v1_dot_operations__service__pb2.PruneOperationsRequest.SerializeToString,
+                response_deserializer=backlane_dot_api_dot_operations_dot_v1_dot_operations__service__pb2.PruneOperationsResponse.FromString,
                 _registered_method=True)
         self.WatchOperations = channel.unary_stream(
                 '/backlane.api.operations.v1.OperationsService/WatchOperations',
@@ -116,8 +126,23 @@ class OperationsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ResumeOperation(self, request, context):
+        """Makes a new operation that goes on from the newest checkpoint of one that failed or was
+        cancelled. Safe to retry with the same request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DeleteOperation(self, request, context):
         """Deletes a terminal operation.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PruneOperations(self, request, context):
+        """Removes terminal operations that ended long enough ago, as retention does by itself.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -165,10 +190,20 @@ def add_OperationsServiceServicer_to_server(servicer, server):
                     request_deserializer=backlane_dot_api_dot_operations_dot_v1_dot_operations__service__pb2.CancelOperationRequest.FromString,
                     response_serializer=backlane_dot_api_dot_operations_dot_v1_dot_operations__service__pb2.CancelOperationResponse.SerializeToString,
             ),
+            'ResumeOperation': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeOperation,
+                    request_deserializer=backlane_dot_api_dot_operations_dot_v1_dot_operations__service__pb2.ResumeOperationRequest.FromString,
+                    response_serializer=backlane_dot_api_dot_operations_dot_v1_dot_operations__service__pb2.ResumeOperationResponse.SerializeToString,
+            ),
             'DeleteOperation': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteOperation,
                     request_deserializer=backlane_dot_api_dot_operations_dot_v1_dot_operations__service__pb2.DeleteOperationRequest.FromString,
                     response_serializer=backlane_dot_api_dot_operations_dot_v1_dot_operations__service__pb2.DeleteOperationResponse.SerializeToString,
+            ),
+            'PruneOperations': grpc.unary_unary_rpc_method_handler(
+                    servicer.PruneOperations,
+                    request_deserializer=backlane_dot_api_dot_operations_dot_v1_dot_operations__service__pb2.PruneOperationsRequest.FromString,
+                    response_serializer=backlane_dot_api_dot_operations_dot_v1_dot_operations__service__pb2.PruneOperationsResponse.SerializeToString,
             ),
             'WatchOperations': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchOperations,
@@ -328,6 +363,33 @@ class OperationsService:
             _registered_method=True)
 
     @staticmethod
+    def ResumeOperation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/backlane.api.operations.v1.OperationsService/ResumeOperation',
+            backlane_dot_api_dot_operations_dot_v1_dot_operations__service__pb2.ResumeOperationRequest.SerializeToString,
+            backlane_dot_api_dot_operations_dot_v1_dot_operations__service__pb2.ResumeOperationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def DeleteOperation(request,
             target,
             options=(),
@@ -344,6 +406,33 @@ class OperationsService:
             '/backlane.api.operations.v1.OperationsService/DeleteOperation',
             backlane_dot_api_dot_operations_dot_v1_dot_operations__service__pb2.DeleteOperationRequest.SerializeToString,
             backlane_dot_api_dot_operations_dot_v1_dot_operations__service__pb2.DeleteOperationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PruneOperations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/backlane.api.operations.v1.OperationsService/PruneOperations',
+            backlane_dot_api_dot_operations_dot_v1_dot_operations__service__pb2.PruneOperationsRequest.SerializeToString,
+            backlane_dot_api_dot_operations_dot_v1_dot_operations__service__pb2.PruneOperationsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,8 +43,14 @@ class OperationsServiceStub:
     """Waits until an operation is terminal, or the timeout is over; returns it as it is then."""
     CancelOperation: _grpc.UnaryUnaryMultiCallable[_operations_service_pb2.CancelOperationRequest, _operations_service_pb2.CancelOperationResponse]
     """Asks for cancel; idempotent; returns the operation as it is now."""
+    ResumeOperation: _grpc.UnaryUnaryMultiCallable[_operations_service_pb2.ResumeOperationRequest, _operations_service_pb2.ResumeOperationResponse]
+    """Makes a new operation that goes on from the newest checkpoint of one that failed or was
+    cancelled. Safe to retry with the same request_id.
+    """
     DeleteOperation: _grpc.UnaryUnaryMultiCallable[_operations_service_pb2.DeleteOperationRequest, _operations_service_pb2.DeleteOperationResponse]
     """Deletes a terminal operation."""
+    PruneOperations: _grpc.UnaryUnaryMultiCallable[_operations_service_pb2.PruneOperationsRequest, _operations_service_pb2.PruneOperationsResponse]
+    """Removes terminal operations that ended long enough ago, as retention does by itself."""
     WatchOperations: _grpc.UnaryStreamMultiCallable[_operations_service_pb2.WatchOperationsRequest, _operations_service_pb2.WatchOperationsResponse]
     """Streams changes without gaps; takes over from any earlier stream or list by its resume token."""
     ListMetricPoints: _grpc.UnaryUnaryMultiCallable[_operations_service_pb2.ListMetricPointsRequest, _operations_service_pb2.ListMetricPointsResponse]
@@ -65,8 +71,14 @@ class OperationsServiceAsyncStub(OperationsServiceStub):
     """Waits until an operation is terminal, or the timeout is over; returns it as it is then."""
     CancelOperation: _aio.UnaryUnaryMultiCallable[_operations_service_pb2.CancelOperationRequest, _operations_service_pb2.CancelOperationResponse]  # type: ignore[assignment]
     """Asks for cancel; idempotent; returns the operation as it is now."""
+    ResumeOperation: _aio.UnaryUnaryMultiCallable[_operations_service_pb2.ResumeOperationRequest, _operations_service_pb2.ResumeOperationResponse]  # type: ignore[assignment]
+    """Makes a new operation that goes on from the newest checkpoint of one that failed or was
+    cancelled. Safe to retry with the same request_id.
+    """
     DeleteOperation: _aio.UnaryUnaryMultiCallable[_operations_service_pb2.DeleteOperationRequest, _operations_service_pb2.DeleteOperationResponse]  # type: ignore[assignment]
     """Deletes a terminal operation."""
+    PruneOperations: _aio.UnaryUnaryMultiCallable[_operations_service_pb2.PruneOperationsRequest, _operations_service_pb2.PruneOperationsResponse]  # type: ignore[assignment]
+    """Removes terminal operations that ended long enough ago, as retention does by itself."""
     WatchOperations: _aio.UnaryStreamMultiCallable[_operations_service_pb2.WatchOperationsRequest, _operations_service_pb2.WatchOperationsResponse]  # type: ignore[assignment]
     """Streams changes without gaps; takes over from any earlier stream or list by its resume token."""
     ListMetricPoints: _aio.UnaryUnaryMultiCallable[_operations_service_pb2.ListMetricPointsRequest, _operations_service_pb2.ListMetricPointsResponse]  # type: ignore[assignment]
@@ -116,12 +128,30 @@ class OperationsServiceServicer(metaclass=_abc_1.ABCMeta):
         """Asks for cancel; idempotent; returns the operation as it is now."""
 
     @_abc_1.abstractmethod
+    def ResumeOperation(
+        self,
+        request: _operations_service_pb2.ResumeOperationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operations_service_pb2.ResumeOperationResponse, _abc.Awaitable[_operations_service_pb2.ResumeOperationResponse]]:
+        """Makes a new operation that goes on from the newest checkpoint of one that failed or was
+        cancelled. Safe to retry with the same request_id.
+        """
+
+    @_abc_1.abstractmethod
     def DeleteOperation(
         self,
         request: _operations_service_pb2.DeleteOperationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_operations_service_pb2.DeleteOperationResponse, _abc.Awaitable[_operations_service_pb2.DeleteOperationResponse]]:
         """Deletes a terminal operation."""
+
+    @_abc_1.abstractmethod
+    def PruneOperations(
+        self,
+        request: _operations_service_pb2.PruneOperationsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operations_service_pb2.PruneOperationsResponse, _abc.Awaitable[_operations_service_pb2.PruneOperationsResponse]]:
+        """Removes terminal operations that ended long enough ago, as retention does by itself."""
 
     @_abc_1.abstractmethod
     def WatchOperations(

@@ -361,6 +361,124 @@ class AppendTelemetryResponse(_message.Message):
 Global___AppendTelemetryResponse: _TypeAlias = AppendTelemetryResponse  # noqa: Y015
 
 @_typing.final
+class CommitCheckpointRequest(_message.Message):
+    """Request of CommitCheckpoint."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPERATION_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    CHECKPOINT_FIELD_NUMBER: _builtins.int
+    operation: _builtins.str
+    """Resource name."""
+    epoch: _builtins.int
+    """Fencing token."""
+    @_builtins.property
+    def checkpoint(self) -> _operation_pb2.Checkpoint:
+        """The checkpoint. number must be one more than the last, or equal to it with the same sha256;
+        attempt and commit_time are set by the server.
+        """
+
+    def __init__(
+        self,
+        *,
+        operation: _builtins.str = ...,
+        epoch: _builtins.int = ...,
+        checkpoint: _operation_pb2.Checkpoint | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "epoch", b"epoch", "operation", b"operation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CommitCheckpointRequest: _TypeAlias = CommitCheckpointRequest  # noqa: Y015
+
+@_typing.final
+class CommitCheckpointResponse(_message.Message):
+    """Response of CommitCheckpoint."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHECKPOINT_FIELD_NUMBER: _builtins.int
+    DROPPED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def checkpoint(self) -> _operation_pb2.Checkpoint:
+        """As committed."""
+
+    @_builtins.property
+    def dropped(self) -> _containers.RepeatedCompositeFieldContainer[_operation_pb2.Checkpoint]:
+        """Checkpoints that are kept no longer: their bytes may go."""
+
+    def __init__(
+        self,
+        *,
+        checkpoint: _operation_pb2.Checkpoint | None = ...,
+        dropped: _abc.Iterable[_operation_pb2.Checkpoint] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "dropped", b"dropped"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CommitCheckpointResponse: _TypeAlias = CommitCheckpointResponse  # noqa: Y015
+
+@_typing.final
+class ReleaseOperationRequest(_message.Message):
+    """Request of ReleaseOperation."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPERATION_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    operation: _builtins.str
+    """Resource name."""
+    epoch: _builtins.int
+    """Fencing token."""
+    reason: _builtins.str
+    """Why. At most 512 characters."""
+    def __init__(
+        self,
+        *,
+        operation: _builtins.str = ...,
+        epoch: _builtins.int = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "operation", b"operation", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReleaseOperationRequest: _TypeAlias = ReleaseOperationRequest  # noqa: Y015
+
+@_typing.final
+class ReleaseOperationResponse(_message.Message):
+    """Response of ReleaseOperation."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPERATION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def operation(self) -> _operation_pb2.Operation:
+        """The operation, as it is now."""
+
+    def __init__(
+        self,
+        *,
+        operation: _operation_pb2.Operation | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReleaseOperationResponse: _TypeAlias = ReleaseOperationResponse  # noqa: Y015
+
+@_typing.final
 class CompleteOperationRequest(_message.Message):
     """Request of CompleteOperation."""
 
@@ -386,10 +504,15 @@ class CompleteOperationRequest(_message.Message):
     RESULT_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     CANCELLED_FIELD_NUMBER: _builtins.int
+    IS_RETRYABLE_FIELD_NUMBER: _builtins.int
     operation: _builtins.str
     """Resource name."""
     epoch: _builtins.int
     """Fencing token."""
+    is_retryable: _builtins.bool
+    """With error: another attempt may do better, so the operation is queued again while it has
+    attempts left.
+    """
     @_builtins.property
     def result(self) -> _any_pb2.Any:
         """It succeeded."""
@@ -410,10 +533,11 @@ class CompleteOperationRequest(_message.Message):
         result: _any_pb2.Any | None = ...,
         error: _operation_pb2.OperationError | None = ...,
         cancelled: Global___CompleteOperationRequest.Cancelled | None = ...,
+        is_retryable: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["cancelled", b"cancelled", "error", b"error", "outcome", b"outcome", "result", b"result"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancelled", b"cancelled", "epoch", b"epoch", "error", b"error", "operation", b"operation", "outcome", b"outcome", "result", b"result"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancelled", b"cancelled", "epoch", b"epoch", "error", b"error", "is_retryable", b"is_retryable", "operation", b"operation", "outcome", b"outcome", "result", b"result"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["result", "error", "cancelled"]  # noqa: Y015
     _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015

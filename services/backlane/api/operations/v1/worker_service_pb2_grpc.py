@@ -55,6 +55,16 @@ class WorkerServiceStub:
                 request_serializer=backlane_dot_api_dot_operations_dot_v1_dot_worker__service__pb2.AppendTelemetryRequest.SerializeToString,
                 response_deserializer=backlane_dot_api_dot_operations_dot_v1_dot_worker__service__pb2.AppendTelemetryResponse.FromString,
                 _registered_method=True)
+        self.CommitCheckpoint = channel.unary_unary(
+                '/backlane.api.operations.v1.WorkerService/CommitCheckpoint',
+                request_serializer=backlane_dot_api_dot_operations_dot_v1_dot_worker__service__pb2.CommitCheckpointRequest.SerializeToString,
+                response_deserializer=backlane_dot_api_dot_operations_dot_v1_dot_worker__service__pb2.CommitCheckpointResponse.FromString,
+                _registered_method=True)
+        self.ReleaseOperation = channel.unary_unary(
+                '/backlane.api.operations.v1.WorkerService/ReleaseOperation',
+                request_serializer=backlane_dot_api_dot_operations_dot_v1_dot_worker__service__pb2.ReleaseOperationRequest.SerializeToString,
+                response_deserializer=backlane_dot_api_dot_operations_dot_v1_dot_worker__service__pb2.ReleaseOperationResponse.FromString,
+                _registered_method=True)
         self.CompleteOperation = channel.unary_unary(
                 '/backlane.api.operations.v1.WorkerService/CompleteOperation',
                 request_serializer=backlane_dot_api_dot_operations_dot_v1_dot_worker__service__pb2.CompleteOperationRequest.SerializeToString,
@@ -88,14 +98,30 @@ class WorkerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def AppendTelemetry(self, request, context):
-        """Appends metric points, trades and notes, and reports progress.
+        """Appends metric points, trades and notes, and reports progress. What an earlier attempt already
+        appended is acknowledged and not appended again; where it differs, the operation fails with
+        NONDETERMINISTIC_REPLAY.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CommitCheckpoint(self, request, context):
+        """Commits a checkpoint: from then on a next attempt begins there.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReleaseOperation(self, request, context):
+        """Gives the operation back to the queue, as when the worker drains; no attempt is counted.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CompleteOperation(self, request, context):
-        """Ends the operation.
+        """Ends the operation, or this attempt.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -123,6 +149,16 @@ def add_WorkerServiceServicer_to_server(servicer, server):
                     servicer.AppendTelemetry,
                     request_deserializer=backlane_dot_api_dot_operations_dot_v1_dot_worker__service__pb2.AppendTelemetryRequest.FromString,
                     response_serializer=backlane_dot_api_dot_operations_dot_v1_dot_worker__service__pb2.AppendTelemetryResponse.SerializeToString,
+            ),
+            'CommitCheckpoint': grpc.unary_unary_rpc_method_handler(
+                    servicer.CommitCheckpoint,
+                    request_deserializer=backlane_dot_api_dot_operations_dot_v1_dot_worker__service__pb2.CommitCheckpointRequest.FromString,
+                    response_serializer=backlane_dot_api_dot_operations_dot_v1_dot_worker__service__pb2.CommitCheckpointResponse.SerializeToString,
+            ),
+            'ReleaseOperation': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReleaseOperation,
+                    request_deserializer=backlane_dot_api_dot_operations_dot_v1_dot_worker__service__pb2.ReleaseOperationRequest.FromString,
+                    response_serializer=backlane_dot_api_dot_operations_dot_v1_dot_worker__service__pb2.ReleaseOperationResponse.SerializeToString,
             ),
             'CompleteOperation': grpc.unary_unary_rpc_method_handler(
                     servicer.CompleteOperation,
@@ -239,6 +275,60 @@ class WorkerService:
             '/backlane.api.operations.v1.WorkerService/AppendTelemetry',
             backlane_dot_api_dot_operations_dot_v1_dot_worker__service__pb2.AppendTelemetryRequest.SerializeToString,
             backlane_dot_api_dot_operations_dot_v1_dot_worker__service__pb2.AppendTelemetryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CommitCheckpoint(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/backlane.api.operations.v1.WorkerService/CommitCheckpoint',
+            backlane_dot_api_dot_operations_dot_v1_dot_worker__service__pb2.CommitCheckpointRequest.SerializeToString,
+            backlane_dot_api_dot_operations_dot_v1_dot_worker__service__pb2.CommitCheckpointResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReleaseOperation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/backlane.api.operations.v1.WorkerService/ReleaseOperation',
+            backlane_dot_api_dot_operations_dot_v1_dot_worker__service__pb2.ReleaseOperationRequest.SerializeToString,
+            backlane_dot_api_dot_operations_dot_v1_dot_worker__service__pb2.ReleaseOperationResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -40,9 +40,16 @@ class WorkerServiceStub:
     WatchDirectives: _grpc.UnaryStreamMultiCallable[_worker_service_pb2.WatchDirectivesRequest, _worker_service_pb2.WatchDirectivesResponse]
     """Streams directives as they arise, so that cancel does not wait for the next renewal."""
     AppendTelemetry: _grpc.UnaryUnaryMultiCallable[_worker_service_pb2.AppendTelemetryRequest, _worker_service_pb2.AppendTelemetryResponse]
-    """Appends metric points, trades and notes, and reports progress."""
+    """Appends metric points, trades and notes, and reports progress. What an earlier attempt already
+    appended is acknowledged and not appended again; where it differs, the operation fails with
+    NONDETERMINISTIC_REPLAY.
+    """
+    CommitCheckpoint: _grpc.UnaryUnaryMultiCallable[_worker_service_pb2.CommitCheckpointRequest, _worker_service_pb2.CommitCheckpointResponse]
+    """Commits a checkpoint: from then on a next attempt begins there."""
+    ReleaseOperation: _grpc.UnaryUnaryMultiCallable[_worker_service_pb2.ReleaseOperationRequest, _worker_service_pb2.ReleaseOperationResponse]
+    """Gives the operation back to the queue, as when the worker drains; no attempt is counted."""
     CompleteOperation: _grpc.UnaryUnaryMultiCallable[_worker_service_pb2.CompleteOperationRequest, _worker_service_pb2.CompleteOperationResponse]
-    """Ends the operation."""
+    """Ends the operation, or this attempt."""
 
 @_typing.type_check_only
 class WorkerServiceAsyncStub(WorkerServiceStub):
@@ -56,9 +63,16 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     WatchDirectives: _aio.UnaryStreamMultiCallable[_worker_service_pb2.WatchDirectivesRequest, _worker_service_pb2.WatchDirectivesResponse]  # type: ignore[assignment]
     """Streams directives as they arise, so that cancel does not wait for the next renewal."""
     AppendTelemetry: _aio.UnaryUnaryMultiCallable[_worker_service_pb2.AppendTelemetryRequest, _worker_service_pb2.AppendTelemetryResponse]  # type: ignore[assignment]
-    """Appends metric points, trades and notes, and reports progress."""
+    """Appends metric points, trades and notes, and reports progress. What an earlier attempt already
+    appended is acknowledged and not appended again; where it differs, the operation fails with
+    NONDETERMINISTIC_REPLAY.
+    """
+    CommitCheckpoint: _aio.UnaryUnaryMultiCallable[_worker_service_pb2.CommitCheckpointRequest, _worker_service_pb2.CommitCheckpointResponse]  # type: ignore[assignment]
+    """Commits a checkpoint: from then on a next attempt begins there."""
+    ReleaseOperation: _aio.UnaryUnaryMultiCallable[_worker_service_pb2.ReleaseOperationRequest, _worker_service_pb2.ReleaseOperationResponse]  # type: ignore[assignment]
+    """Gives the operation back to the queue, as when the worker drains; no attempt is counted."""
     CompleteOperation: _aio.UnaryUnaryMultiCallable[_worker_service_pb2.CompleteOperationRequest, _worker_service_pb2.CompleteOperationResponse]  # type: ignore[assignment]
-    """Ends the operation."""
+    """Ends the operation, or this attempt."""
 
 class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
     """The registry as workers see it. Every write is fenced by a lease."""
@@ -93,7 +107,26 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _worker_service_pb2.AppendTelemetryRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_worker_service_pb2.AppendTelemetryResponse, _abc.Awaitable[_worker_service_pb2.AppendTelemetryResponse]]:
-        """Appends metric points, trades and notes, and reports progress."""
+        """Appends metric points, trades and notes, and reports progress. What an earlier attempt already
+        appended is acknowledged and not appended again; where it differs, the operation fails with
+        NONDETERMINISTIC_REPLAY.
+        """
+
+    @_abc_1.abstractmethod
+    def CommitCheckpoint(
+        self,
+        request: _worker_service_pb2.CommitCheckpointRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_worker_service_pb2.CommitCheckpointResponse, _abc.Awaitable[_worker_service_pb2.CommitCheckpointResponse]]:
+        """Commits a checkpoint: from then on a next attempt begins there."""
+
+    @_abc_1.abstractmethod
+    def ReleaseOperation(
+        self,
+        request: _worker_service_pb2.ReleaseOperationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_worker_service_pb2.ReleaseOperationResponse, _abc.Awaitable[_worker_service_pb2.ReleaseOperationResponse]]:
+        """Gives the operation back to the queue, as when the worker drains; no attempt is counted."""
 
     @_abc_1.abstractmethod
     def CompleteOperation(
@@ -101,6 +134,6 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _worker_service_pb2.CompleteOperationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_worker_service_pb2.CompleteOperationResponse, _abc.Awaitable[_worker_service_pb2.CompleteOperationResponse]]:
-        """Ends the operation."""
+        """Ends the operation, or this attempt."""
 
 def add_WorkerServiceServicer_to_server(servicer: WorkerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
