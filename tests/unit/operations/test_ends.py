@@ -43,7 +43,6 @@ def moved(change: Change) -> tuple[State | None, State, str]:
         (cancelling, RETRYABLE, (State.CANCELLING, State.FAILED, "OUT_OF_MEMORY")),
         (cancelling, Stopped(), (State.CANCELLING, State.CANCELLED, "CANCEL_ACKNOWLEDGED")),
     ],
-    ids=str,
 )
 def test_a_worker_ends_an_operation(start: object, outcome: Outcome, expected: object) -> None:
     """With the default of one attempt a retryable error is an end as well."""
