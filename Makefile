@@ -10,11 +10,14 @@ buf := BUF_CACHE_DIR=$(CURDIR)/.make/buf $(bin)/buf
 JOBS ?= 2
 # Passed on to pytest: make test ARGS="tests/unit -k commission"
 ARGS ?=
+# How much `make prove` tries: examples of hypothesis, steps of the simulation.
+EXAMPLES ?= 200
+STEPS ?= 2000000
 shell_scripts := $(wildcard scripts/*.sh) .ci/run
 docs_generators := $(wildcard scripts/generate_*_docs.py)
 
 .PHONY: help setup protos check check-style check-types check-imports check-protos check-stubs \
-  check-docs check-scripts fix test test-fast demo bench serve clean distclean
+  check-docs check-scripts fix test test-fast prove demo bench serve clean distclean
 
 help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -71,8 +74,19 @@ fix: setup ## Repair what check finds, where a tool can
 test: setup ## Run all tests
 	@$(bin)/python -m pytest -q -n $(JOBS) $(ARGS)
 
+chaos: setup ## Kill everything at random, and look for what is lost: SEED=n HOURS=h BRIEF=1
+	@$(bin)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(HOURS),--hours $(HOURS)) \
+	  $(if $(BRIEF),--brief) $(ARGS)
+
+chaos-cases: setup ## Fail at every failpoint, and apply the mutant of every named case
+	@$(bin)/python -m pytest -q -n $(JOBS) -m chaos --ignore tests/chaos/test_chaos.py tests/chaos $(ARGS)
+
 test-fast: setup ## Run the tests that take less than a second each
-	@$(bin)/python -m pytest -q -n $(JOBS) -m "not slow" $(ARGS)
+	@$(bin)/python -m pytest -q -n $(JOBS) -m "not slow and not chaos" $(ARGS)
+
+prove: setup ## The proofs of operations in full: make prove EXAMPLES=500 STEPS=2000000
+	@PROVE_WHOLE=1 PROVE_EXAMPLES=$(EXAMPLES) PROVE_STEPS=$(STEPS) \
+	  $(bin)/python -m pytest -q -s tests/proofs tests/property/test_operations.py $(ARGS)
 
 demo: setup ## Start the services, run a backtest through them, show the result
 	@PATH="$(CURDIR)/$(bin):$$PATH" scripts/demo.sh

@@ -3,6 +3,7 @@
 make bench                            all of them, into benchmarks/results/latest.json
 make bench ARGS="cycle cold_start"    some of them, for a look: nothing is written
 make bench ARGS="--bars 10000:3"      whole runs of other sizes, BARS:ROUNDS; nothing is written
+make bench ARGS="operations"          the figures of operations_service: see benchmarks.operations
 """
 
 import argparse
@@ -18,6 +19,7 @@ import numba
 import numpy as np
 
 from benchmarks import bench_cold_start, bench_cycle, bench_run_phases
+from benchmarks.operations import __main__ as operations
 from benchmarks.timing import Row
 
 RESULTS = Path(__file__).parent / "results"
@@ -30,6 +32,8 @@ BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
 
 def main(arguments: Sequence[str]) -> int:
     """Runs what is asked for, one after the other; nothing else may run on the machine."""
+    if arguments[:1] == ["operations"]:
+        return operations.main(arguments[1:])
     parser = argparse.ArgumentParser(prog="python -m benchmarks")
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
     parser.add_argument("--bars", nargs="+", type=_size, metavar="BARS:ROUNDS")

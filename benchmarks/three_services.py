@@ -1,6 +1,7 @@
 """The three services over one home, as processes, on free ports, and what they take."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
@@ -12,28 +13,38 @@ _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 class ThreeServices:
-    """Started on entering, drained on leaving. One worker, which is kept from run to run."""
+    """Started on entering, drained on leaving. One worker, which is kept from run to run.
 
-    def __init__(self, home: Path) -> None:
+    `more` is added to the environment of all three.
+    """
+
+    def __init__(self, home: Path, more: Mapping[str, str] | None = None) -> None:
         everywhere = {**os.environ, "BACKLANE_HOME": str(home)}
         own = {
             "BACKLANE_OPERATIONS_DATA_DIR": str(home / "registry"),
             "BACKLANE_MODELS_MODELS_DIR": str(MODELS),
             "BACKLANE_BACKTESTS_WORKERS": "1",
         }
-        self._env = {**everywhere, **own}
+        self._env = {**everywhere, **own, **(more or {})}
         self._folder = home
         self._started: list[ServiceProcess] = []
 
     def __enter__(self) -> Self:
         """Starts them, one after the other, and waits until each serves."""
+        try:
+            self._start_all()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def _start_all(self) -> None:
         operations = self._start("operations_service", "BACKLANE_OPERATIONS_")
         models = self._start("model_service", "BACKLANE_MODELS_")
         self._env["BACKLANE_BACKTESTS_OPERATIONS_ADDRESS"] = operations
         self._env["BACKLANE_BACKTESTS_MODELS_ADDRESS"] = models
         backtests = self._start("backtest_service", "BACKLANE_BACKTESTS_")
         self.addresses = Addresses(operations, models, backtests)
-        return self
 
     def _start(self, module: str, prefix: str) -> str:
         process = ServiceProcess(
@@ -47,6 +58,11 @@ class ThreeServices:
         """Drains them, the last one first."""
         for process in reversed(self._started):
             process.__exit__(None, None, None)
+
+    @property
+    def backtests_pid(self) -> int:
+        """The process id of backtest_service, whose children carry out the runs."""
+        return self._started[-1].pid
 
     @property
     def cpu_s(self) -> float:

@@ -82,7 +82,9 @@ class Registry:
 
     def apply(self, change: Change) -> Operation:
         before = self.operations.get(change.operation.name)
-        if before is None or not any(isinstance(e.body, Deleted) for e in change.events):
+        if before is not None and before.is_deleted:
+            assert change == Change(before)
+        elif not change.operation.is_deleted:
             check_step(before, change)
         placed = transitions.committed(change, len(self.log))
         self.operations[placed.operation.name] = placed.operation

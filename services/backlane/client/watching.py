@@ -35,13 +35,15 @@ from backlane.operations.watching import (
 RECONNECT_DEADLINE_S = 60.0
 """How long a watch tries to come back before it gives up."""
 
-RETRY_DELAY_S_MIN, RETRY_DELAY_S_MAX = 0.1, 1.0
+RETRY_DELAY_S_MIN, RETRY_DELAY_S_MAX = 0.1, 0.5
+"""Pauses between two tries to come back; a server that restarts is missed for no longer."""
 
 JITTER = 0.5
 """Up to this fraction of a pause is left out, by chance."""
 
-SILENT_BOOKMARKS = 3
-"""Bookmarks that may be missed before the server counts as gone."""
+SILENT_BOOKMARKS = 2.8
+"""Intervals without a bookmark after which the server counts as gone: two are missed, and the third
+is as good as. Less than three, so that it is noticed within 15 s where bookmarks come every 5 s."""
 
 SEQUENCES_MAX = 10_000
 """Operations whose sequence is checked at once; the tiling is checked whatever their number."""

@@ -1,0 +1,1 @@
+"""The figures of "operations that cannot be lost": real processes, real sockets, full sync."""

@@ -1,0 +1,267 @@
+"""Laws of the simulator of portfolios (SPEC C4), over panels with gaps and any weights."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from backlane.backtest.portfolio_result import LinearCosts, PortfolioRun, Targets
+from backlane.backtest.portfolio_run import parse_portfolio_config, run_portfolio
+from backlane.backtest.portfolio_simulator import FillTime, simulate_portfolio
+from backlane.execution.target_orders import MIN_ORDER_QUANTITY, BookOrderOutcome
+from backlane.panel.panel import Panel
+
+DAY_NS = 86_400_000_000_000
+LAW = settings(
+    deadline=None,
+    derandomize=True,
+    max_examples=60,
+    suppress_health_check=[HealthCheck.filter_too_much],
+)
+CASH = 10_000.0
+COSTS = LinearCosts(1.0, 2.5, 5.0)
+# Sums of some hundred amounts of money around 1e4 round at 1e-12 of them each.
+MONEY_ATOL = 1e-6
+
+
+def panel_of(seed: int, times: int, symbols: int, gap_share: float) -> Panel:
+    rng = np.random.default_rng(seed)
+    close = 50.0 * np.exp(np.cumsum(rng.normal(0, 0.02, (times, symbols)), axis=0))
+    opened = close * np.exp(rng.normal(0, 0.01, close.shape))
+    is_gap = rng.random(close.shape) < gap_share
+    for values in (close, opened):
+        values[is_gap] = np.nan
+    time_ns = np.arange(times) * DAY_NS
+    volume = np.where(is_gap, np.nan, rng.integers(1_000, 9_000, close.shape).astype(float))
+    high, low = np.maximum(opened, close) * 1.01, np.minimum(opened, close) * 0.99
+    names = tuple(f"S{at}" for at in range(symbols))
+    return Panel(names, time_ns, time_ns, opened, high, low, close, volume)
+
+
+def weights_of(seed: int, shape: tuple[int, int]) -> NDArray[np.float64]:
+    """Long, short, flat and undecided, row by row and cell by cell."""
+    rng = np.random.default_rng(seed + 1)
+    weights = rng.uniform(-0.4, 0.4, shape)
+    weights[rng.random(shape) < 0.2] = 0.0
+    weights[rng.random(shape) < 0.1] = np.nan
+    weights[rng.random(shape[0]) < 0.2] = np.nan
+    weights[rng.random(shape[0]) < 0.1] = 0.0
+    return weights
+
+
+def targets_of(weights: NDArray[np.float64]) -> Targets:
+    return Targets(np.sign(np.nan_to_num(weights)).astype(np.int8), weights, weights)
+
+
+cases = st.tuples(
+    st.integers(0, 10_000), st.integers(1, 40), st.integers(1, 4), st.sampled_from((0.0, 0.15))
+)
+modes = st.fixed_dictionaries({"fill": st.sampled_from(FillTime), "compounding": st.booleans()})
+
+
+def simulate(case: tuple[int, int, int, float], costs: LinearCosts, **mode: Any) -> PortfolioRun:
+    panel = panel_of(*case)
+    weights = weights_of(case[0], panel.close.shape)
+    return simulate_portfolio(panel, targets_of(weights), initial_cash=CASH, costs=costs, **mode)
+
+
+@LAW
+@given(case=cases, mode=modes)
+def test_money_is_conserved(case: tuple[int, int, int, float], mode: Mapping[str, Any]) -> None:
+    run = simulate(case, COSTS, **mode)
+    gross, cost = float(run.trades["gross_pnl"].sum()), float(run.trades["cost"].sum())
+    assert run.final_equity == pytest.approx(CASH + gross - cost, abs=MONEY_ATOL)
+    assert cost == pytest.approx(run.total_cost, abs=MONEY_ATOL)
+    held = np.where(run.quantity != 0, run.quantity * run.last_close, 0.0)
+    assert run.final_equity == pytest.approx(run.cash[-1] + held.sum(), abs=MONEY_ATOL)
+
+
+@LAW
+@given(case=cases, fill=st.sampled_from(FillTime))
+def test_costs_are_charged_once_and_zero_rates_cost_nothing(
+    case: tuple[int, int, int, float], fill: FillTime
+) -> None:
+    free = simulate(case, LinearCosts(), fill=fill, compounding=False)
+    zero = simulate(case, LinearCosts(0.0, 0.0, 0.0), fill=fill, compounding=False)
+    paid = simulate(case, COSTS, fill=fill, compounding=False)
+    assert np.array_equal(free.equity, zero.equity)
+    costs = np.zeros(len(paid.equity))
+    np.add.at(costs, paid.fills["time_index"], paid.fills["cost"])
+    np.testing.assert_allclose(paid.equity, free.equity - np.cumsum(costs), rtol=0, atol=MONEY_ATOL)
+
+
+@LAW
+@given(case=cases, mode=modes, share=st.floats(0, 1))
+def test_truncation_changes_nothing_before(
+    case: tuple[int, int, int, float], mode: Mapping[str, Any], share: float
+) -> None:
+    panel = panel_of(*case)
+    weights = weights_of(case[0], panel.close.shape)
+    stop = max(1, int(share * len(panel)))
+    whole = simulate_portfolio(panel, targets_of(weights), initial_cash=CASH, **mode)
+    cut = simulate_portfolio(
+        panel.until(int(panel.known_ns[stop - 1])),
+        targets_of(weights[:stop]),
+        initial_cash=CASH,
+        **mode,
+    )
+    assert_same_until(whole, cut, stop)
+
+
+@LAW
+@given(case=cases, mode=modes, share=st.floats(0, 1))
+def test_the_future_changes_nothing_before(
+    case: tuple[int, int, int, float], mode: Mapping[str, Any], share: float
+) -> None:
+    panel = panel_of(*case)
+    weights = weights_of(case[0], panel.close.shape)
+    stop = max(1, int(share * len(panel)))
+    order = np.arange(len(panel))
+    order[stop:] = np.random.default_rng(case[0]).permutation(order[stop:])
+    assert panel.volume is not None
+    shuffled = Panel(
+        panel.symbols,
+        panel.time_ns,
+        panel.known_ns,
+        panel.open[order],
+        panel.high[order],
+        panel.low[order],
+        panel.close[order],
+        panel.volume[order],
+    )
+    runs = [
+        simulate_portfolio(each, targets_of(weights), initial_cash=CASH, **mode)
+        for each in (panel, shuffled)
+    ]
+    assert_same_until(*runs, stop)
+
+
+def assert_same_until(one: PortfolioRun, other: PortfolioRun, stop: int) -> None:
+    assert np.array_equal(one.equity[:stop], other.equity[:stop])
+    assert np.array_equal(one.cash[:stop], other.cash[:stop])
+    for name in ("time_index", "symbol", "quantity", "price"):
+        ours, theirs = (run.orders[run.orders["time_index"] < stop][name] for run in (one, other))
+        assert np.array_equal(ours, theirs)
+    for name in ("time_index", "symbol", "quantity", "price", "cost", "cash_after"):
+        ours, theirs = (run.fills[run.fills["time_index"] < stop][name] for run in (one, other))
+        assert np.array_equal(ours, theirs)
+
+
+@LAW
+@given(case=cases, mode=modes)
+def test_going_flat_closes_everything(
+    case: tuple[int, int, int, float], mode: Mapping[str, Any]
+) -> None:
+    panel = panel_of(*case)
+    assume(len(panel) > 3 and not np.isnan(panel.open[-1]).any())
+    weights = weights_of(case[0], panel.close.shape)
+    weights[-2:] = 0.0
+    assume(not np.isnan(panel.close[-2:]).any())
+    run = simulate_portfolio(panel, targets_of(weights), initial_cash=CASH, **mode)
+    assert np.all(np.abs(run.quantity) <= MIN_ORDER_QUANTITY)
+
+
+@LAW
+@given(case=cases, mode=modes)
+def test_expired_orders_move_nothing(
+    case: tuple[int, int, int, float], mode: Mapping[str, Any]
+) -> None:
+    run = simulate(case, COSTS, **mode)
+    filled = np.flatnonzero(run.orders["outcome"] == BookOrderOutcome.FILLED)
+    assert sorted(run.fills["order"].tolist()) == filled.tolist()
+    moved = np.zeros(len(run.quantity))
+    np.add.at(moved, run.fills["symbol"], run.fills["quantity"])
+    np.testing.assert_allclose(run.quantity, moved, rtol=1e-12, atol=1e-12)
+
+
+def plain_engine(
+    panel: Panel, weights: NDArray[np.float64], fill: FillTime, *, compounding: bool
+) -> list[float]:
+    """SPEC B9 once more, one timestamp after the other, in dicts."""
+    cash, curve = CASH, []
+    held: dict[int, float] = {}
+    last: dict[int, float] = {}
+    waiting: dict[int, float] = {}
+    for bar in range(len(panel)):
+        for symbol, units in waiting.items():
+            price = panel.open[bar, symbol]
+            if not np.isnan(price):
+                cash -= units * price + abs(units) * price * COSTS.rate
+                held[symbol] = held.get(symbol, 0.0) + units
+        waiting = {}
+        closes = enumerate(panel.close[bar])
+        last.update({symbol: close for symbol, close in closes if not np.isnan(close)})
+        base = CASH
+        if compounding:
+            base = max(cash + sum(units * last[symbol] for symbol, units in held.items()), 0.0)
+        for symbol, weight in enumerate(weights[bar]):
+            close = panel.close[bar, symbol]
+            if np.isnan(weight) or (weight != 0 and np.isnan(close)):
+                continue
+            target = weight * base / close if weight != 0 else 0.0
+            units = target - held.get(symbol, 0.0)
+            if abs(units) <= 1e-6:
+                continue
+            if fill is FillTime.NEXT_OPEN:
+                waiting[symbol] = units
+            elif not np.isnan(close):
+                cash -= units * close + abs(units) * close * COSTS.rate
+                held[symbol] = held.get(symbol, 0.0) + units
+        curve.append(cash + sum(units * last[symbol] for symbol, units in held.items()))
+    return curve
+
+
+@LAW
+@given(case=cases, mode=modes)
+def test_the_compiled_path_is_the_plain_one(
+    case: tuple[int, int, int, float], mode: Mapping[str, Any]
+) -> None:
+    panel = panel_of(*case)
+    weights = weights_of(case[0], panel.close.shape)
+    run = simulate_portfolio(panel, targets_of(weights), initial_cash=CASH, costs=COSTS, **mode)
+    curve = plain_engine(panel, weights, mode["fill"], compounding=mode["compounding"])
+    # SPEC C4.5: equity within 1e-9; money around 1e4.
+    np.testing.assert_allclose(run.equity, curve, rtol=1e-9, atol=1e-5)
+
+
+# --- through the strategies ---------------------------------------------------------------------
+
+
+def trend_config(volume_filter: str) -> Any:
+    return parse_portfolio_config(
+        {
+            "strategy": {
+                "name": "trend_baseline",
+                "parameters": {"fast": 2, "slow": 5, "volume_filter": volume_filter},
+            },
+            "data": {"panel": "panel.csv"},
+        }
+    )
+
+
+@pytest.mark.parametrize("volume_filter", ["none", "expanding_mean"])
+@LAW
+@given(case=cases, share=st.floats(0, 1))
+def test_trend_runs_do_not_see_the_future(
+    volume_filter: str, case: tuple[int, int, int, float], share: float
+) -> None:
+    panel = panel_of(*case)
+    stop = max(1, int(share * len(panel)))
+    config = trend_config(volume_filter)
+    cut = run_portfolio(config, panel.until(int(panel.known_ns[stop - 1])), {})
+    assert_same_until(run_portfolio(config, panel, {}), cut, stop)
+
+
+def test_the_full_sample_filter_does_see_the_future() -> None:
+    panel, config = panel_of(3, 40, 3, 0.0), trend_config("full_sample")
+    assert panel.volume is not None
+    busy_later = panel.volume.copy()
+    busy_later[25:] *= 100.0
+    changed = replace(panel, volume=busy_later)
+    runs = [run_portfolio(config, each, {}) for each in (panel, changed)]
+    assert not np.array_equal(runs[0].equity[:25], runs[1].equity[:25])
