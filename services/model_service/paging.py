@@ -1,6 +1,11 @@
 """Pages of the list of bundles; a token names the last bundle of the page before."""
 
-from backlane.errors import BacklaneError, InvalidPageTokenError, InvalidRequestError
+from backlane.errors import (
+    BacklaneError,
+    FieldViolation,
+    InvalidPageTokenError,
+    InvalidRequestError,
+)
 from backlane.inference.model_name import ModelName, version_number
 
 PAGE_SIZE_DEFAULT = 50
@@ -15,7 +20,10 @@ def page_of(names: list[ModelName], page_size: int, page_token: str) -> tuple[li
     negative size and InvalidPageTokenError for a token that no list has given.
     """
     if page_size < 0:
-        raise InvalidRequestError(f"page_size is {page_size}; write 0 for 50, or 1 to 1000.")
+        problem = f"is {page_size}; write 0 for {PAGE_SIZE_DEFAULT}, or 1 to {PAGE_SIZE_MAX}"
+        raise InvalidRequestError(
+            f"page_size {problem}.", violations=(FieldViolation("page_size", problem),)
+        )
     size = min(page_size or PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX)
     rest = names
     if page_token:

@@ -22,6 +22,8 @@ from backlane.audit.stamp import iso_time
 DIGESTS = ("config_digest", "order_digest", "result_digest")
 """What must be the same; everything else says why it is not."""
 KEYS_SHOWN_MAX = 5
+ENGINE = "engine"
+"""Among the versions: the digest of the engine's source."""
 
 _DECIDED = ("decision", "reason")
 
@@ -36,15 +38,40 @@ class ComparedPart:
 
 
 @dataclass(frozen=True, slots=True)
+class ComparedEngine:
+    """Digests of the source of the engine that made the result, and of this one; "" for unknown."""
+
+    recorded: str
+    again: str
+
+    @property
+    def is_same(self) -> bool | None:
+        """Whether it is the same engine; None where the result does not say which it was."""
+        return self.recorded == self.again if self.recorded and self.again else None
+
+    @property
+    def statement(self) -> str:
+        """Says in one sentence which engine made the result and which this is."""
+        match self.is_same:
+            case True:
+                return f"The engine is the same: {self.again}."
+            case False:
+                return f"Engine differs: result was made by {self.recorded}, this is {self.again}."
+            case None:
+                return "The result does not say which engine made it."
+
+
+@dataclass(frozen=True, slots=True)
 class Verification:
     """A result compared with its repetition. `parts` are in the order in which one feeds another.
 
     `is_same` is about the digests, and about the files where these tell of another run than the
-    digests beside them.
+    digests beside them. Another engine that gives the same is no difference, but it is said.
     """
 
     is_same: bool
     digests: Mapping[str, tuple[str, str]]
+    engine: ComparedEngine
     parts: tuple[ComparedPart, ...]
 
     @property
@@ -58,6 +85,12 @@ class Verification:
         return {
             "is_same": self.is_same,
             "first_difference": None if first is None else first.part,
+            "engine": {
+                "is_same": self.engine.is_same,
+                "recorded": self.engine.recorded,
+                "again": self.engine.again,
+                "statement": self.engine.statement,
+            },
             "digests": {
                 name: {"recorded": recorded, "again": again}
                 for name, (recorded, again) in self.digests.items()
@@ -70,13 +103,16 @@ def compare_results(recorded: RecordedResult, again: RecordedResult) -> Verifica
     """Compares what was recorded with what the same request gave again, to the bit."""
     before, after = recorded.document, again.document
     tables = list(_table_parts(recorded, again))
+    versions = [dict(document.get("versions") or {}) for document in (before, after)]
+    engines = [str(each.pop(ENGINE, "")) for each in versions]
     digests = {name: (str(before.get(name)), str(after.get(name))) for name in DIGESTS}
     is_same = all(left == right for left, right in digests.values())
     return Verification(
         is_same=is_same and all(part.is_same for part in tables),
         digests=digests,
+        engine=ComparedEngine(engines[0], engines[1]),
         parts=(
-            _keys("versions", before.get("versions"), after.get("versions")),
+            _keys("versions", *_shared(*versions)),
             _keys("config", before.get("config"), after.get("config")),
             _keys("datasets", before.get("datasets"), after.get("datasets")),
             _keys("model", before.get("model"), after.get("model")),
@@ -125,6 +161,14 @@ def _keys(part: str, before: object, after: object) -> ComparedPart:
     return ComparedPart(
         part, not changed, "; ".join(texts) + (f"; {more} more" if more > 0 else "")
     )
+
+
+def _shared(
+    left: Mapping[str, object], right: Mapping[str, object]
+) -> tuple[dict[str, object], dict[str, object]]:
+    """Returns what both name: a service lists what it needs, the command line everything."""
+    shared = [key for key in left if key in right]
+    return {key: left[key] for key in shared}, {key: right[key] for key in shared}
 
 
 def _differs(left: Mapping[str, object], right: Mapping[str, object], key: str) -> bool:
