@@ -10,10 +10,13 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from backlane.backtest.portfolio_config import PortfolioConfig
 from backlane.backtest.portfolio_result import LinearCosts, PortfolioRun, Targets
 from backlane.backtest.portfolio_run import parse_portfolio_config, run_portfolio
 from backlane.backtest.portfolio_simulator import FillTime, simulate_portfolio
+from backlane.backtest.portfolio_strategies import STRATEGIES
 from backlane.execution.target_orders import MIN_ORDER_QUANTITY, BookOrderOutcome
+from backlane.panel.events import Events
 from backlane.panel.panel import Panel
 
 DAY_NS = 86_400_000_000_000
@@ -232,33 +235,115 @@ def test_the_compiled_path_is_the_plain_one(
 # --- through the strategies ---------------------------------------------------------------------
 
 
-def trend_config(volume_filter: str) -> Any:
+STRATEGY_PARAMETERS: dict[str, list[dict[str, Any]]] = {
+    "trend_baseline": [
+        {"fast": 2, "slow": 5, "volume_filter": filter_name}
+        for filter_name in ("none", "expanding_mean")
+    ],
+    "event_insider_shipping": [
+        {"insider_net_buy_threshold": 1, "insider_net_sell_threshold": -1, **more}
+        for more in ({"rule": "both"}, {"rule": "weighted", "sides": "long_only"})
+    ],
+    "multifactor_long_short": [
+        {
+            "factors": [
+                {"name": "trend_strength_20", "weight": 0.6},
+                {"name": "rv_20", "weight": 0.4, "direction": "negative"},
+            ],
+            "rebalance": "W",
+        }
+    ],
+}
+
+
+def config_of(name: str, parameters: Mapping[str, Any]) -> PortfolioConfig:
     return parse_portfolio_config(
         {
-            "strategy": {
-                "name": "trend_baseline",
-                "parameters": {"fast": 2, "slow": 5, "volume_filter": volume_filter},
-            },
-            "data": {"panel": "panel.csv"},
+            "strategy": {"name": name, "parameters": dict(parameters)},
+            "data": {"panel": "panel.csv", "events": {"insider": "i.csv", "shipping": "s.csv"}},
         }
     )
 
 
-@pytest.mark.parametrize("volume_filter", ["none", "expanding_mean"])
+def events_of(seed: int, panel: Panel) -> dict[str, Events]:
+    """About one event for each bar, disclosed up to nine days later."""
+    rng = np.random.default_rng(seed + 2)
+    events = {}
+    columns = (("insider", "net_shares", -50, 50), ("shipping", "congestion_score", 0, 100))
+    for source, column, low, high in columns:
+        count = len(panel)
+        event_ns = rng.integers(0, len(panel), count) * DAY_NS
+        known_ns = np.sort(event_ns + rng.integers(0, 10, count) * DAY_NS)
+        symbol = rng.integers(0, len(panel.symbols), count)
+        values = rng.uniform(low, high, count)
+        event_ns = np.minimum(event_ns, known_ns)
+        events[source] = Events(panel.symbols, symbol, event_ns, known_ns, {column: values})
+    return events
+
+
+every_strategy = pytest.mark.parametrize(
+    ("name", "parameters"),
+    [(name, each) for name, choices in STRATEGY_PARAMETERS.items() for each in choices],
+)
+
+
+def test_every_strategy_is_under_the_laws() -> None:
+    assert set(STRATEGY_PARAMETERS) == set(STRATEGIES)
+
+
+@every_strategy
 @LAW
 @given(case=cases, share=st.floats(0, 1))
-def test_trend_runs_do_not_see_the_future(
-    volume_filter: str, case: tuple[int, int, int, float], share: float
+def test_runs_do_not_see_the_future(
+    name: str, parameters: Mapping[str, Any], case: tuple[int, int, int, float], share: float
+) -> None:
+    panel, config = panel_of(*case), config_of(name, parameters)
+    events = events_of(case[0], panel)
+    stop = max(1, int(share * len(panel)))
+    as_of_ns = int(panel.known_ns[stop - 1])
+    known = {source: each.until(as_of_ns) for source, each in events.items()}
+    cut = run_portfolio(config, panel.until(as_of_ns), known)
+    assert_same_until(run_portfolio(config, panel, events), cut, stop)
+
+
+@every_strategy
+def test_strategies_of_the_laws_do_trade(name: str, parameters: Mapping[str, Any]) -> None:
+    panel = panel_of(3, 40, 4, 0.1)
+    run = run_portfolio(config_of(name, parameters), panel, events_of(3, panel))
+    assert len(run.fills) > 0
+
+
+@LAW
+@given(case=cases, share=st.floats(0, 1))
+def test_a_late_disclosure_has_no_effect_before(
+    case: tuple[int, int, int, float], share: float
 ) -> None:
     panel = panel_of(*case)
+    config = config_of("event_insider_shipping", STRATEGY_PARAMETERS["event_insider_shipping"][1])
+    events = events_of(case[0], panel)
     stop = max(1, int(share * len(panel)))
-    config = trend_config(volume_filter)
-    cut = run_portfolio(config, panel.until(int(panel.known_ns[stop - 1])), {})
-    assert_same_until(run_portfolio(config, panel, {}), cut, stop)
+    as_of_ns = int(panel.known_ns[stop - 1])
+    # Those disclosed in the last three days before T are withheld until after T: as if unknown.
+    withheld, without = {}, {}
+    for source, each in events.items():
+        is_late = (each.known_ns > as_of_ns - 3 * DAY_NS) & (each.known_ns <= as_of_ns)
+        known_ns = np.where(is_late, as_of_ns + 1, each.known_ns)
+        order = np.argsort(known_ns, kind="stable")
+        withheld[source] = Events(
+            each.symbols,
+            each.symbol_index[order],
+            each.event_ns[order],
+            known_ns[order],
+            {column: values[order] for column, values in each.values.items()},
+        )
+        without[source] = each.until(as_of_ns - 3 * DAY_NS)
+    runs = [run_portfolio(config, panel, each) for each in (withheld, without)]
+    assert_same_until(*runs, stop)
 
 
 def test_the_full_sample_filter_does_see_the_future() -> None:
-    panel, config = panel_of(3, 40, 3, 0.0), trend_config("full_sample")
+    panel = panel_of(3, 40, 3, 0.0)
+    config = config_of("trend_baseline", {"fast": 2, "slow": 5, "volume_filter": "full_sample"})
     assert panel.volume is not None
     busy_later = panel.volume.copy()
     busy_later[25:] *= 100.0

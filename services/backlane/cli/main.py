@@ -16,6 +16,7 @@ _COMMANDS = {
     "up": LazyCommand("backlane.cli.up", "Start the three services here; Ctrl-C drains them."),
     "worker": LazyCommand("backlane.cli.worker", "Run operations, here or on another machine."),
     "backtest": LazyCommand("backlane.cli.backtest", "Run models over history."),
+    "portfolio": LazyCommand("backlane.cli.portfolio", "Run strategies over many instruments."),
     "operation": LazyCommand("backlane.cli.operation", "Look at runs, follow and cancel them."),
     "model": LazyCommand("backlane.cli.model", "List, show and verify model bundles."),
     "data": LazyCommand("backlane.cli.data", "Import bars, check them, look at them."),
