@@ -257,7 +257,7 @@ def test_an_operation_that_has_ended_can_be_deleted(cli: CommandLine):
         (("--start", "2040-01-01"), 1, "has no bars from 2040-01-01"),
         (("--start", "yesterday"), 2, "start: "),
         (("--cash", "-5"), 2, "initial_cash: "),
-        (("--switch", "fil=next_open"), 2, "switch 'fil' is unknown: use fill"),
+        (("--switch", "fil=next_open"), 2, "switches.fil: is no switch; did you mean fill?"),
         (("--profile", "ktrdr"), 2, "use default, ktrdr-head, ktrdr-m3"),
         (("--request-id", "x"), 2, "request_id"),
         (("--detach", "--local"), 2, "--detach needs the services"),
