@@ -17,7 +17,7 @@ shell_scripts := $(wildcard scripts/*.sh) .ci/run
 docs_generators := $(wildcard scripts/generate_*_docs.py)
 
 .PHONY: help setup protos check check-style check-types check-imports check-protos check-stubs \
-  check-docs check-scripts fix test test-fast prove demo bench serve clean distclean
+  check-docs check-scripts fix test test-fast prove chaos chaos-cases demo bench serve clean distclean
 
 help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile

@@ -30,11 +30,6 @@ def models_dir_of(given: Path | None, home: Path) -> Path:
     return here if here.is_dir() else home / "models"
 
 
-def run_dir(home: Path) -> Path:
-    """Returns the folder of what lives as long as the services do."""
-    return home / "run"
-
-
 def addresses_of(
     home: Path | None,
     *,

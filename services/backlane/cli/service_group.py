@@ -100,6 +100,7 @@ class ServiceGroup:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._on_signal)
+        addresses: dict[str, str] | None = None
         addresses_file = self._run_dir / "addresses.json"
         try:
             addresses = await self._until_stopped(self._start_all(), START_DEADLINE_S)
@@ -108,8 +109,9 @@ class ServiceGroup:
                 ready(self._services, addresses)
                 await self._until_stopped(self._keep_alive(addresses))
         except ServiceDiedError as error:
+            when = "while it started" if addresses is None else "again and again"
             raise ServicesFailedError(
-                f"{error.name} ended by itself with exit code {error.returncode}, again and again; "
+                f"{error.name} ended by itself with exit code {error.returncode}, {when}; "
                 "its last lines above say why. The other services were drained.",
                 metadata={"service": error.name, "exit_code": str(error.returncode)},
             ) from error
