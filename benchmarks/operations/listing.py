@@ -1,13 +1,15 @@
 """A page of a list among a million operations: by state, by label, by kind, from both ends, deep.
 
-The million is written by SQL, with the product's own tables and rows, and indexed afterwards; its
-log is empty, as that of a registry whose history was compacted. A tenth of one percent is live.
+The first thousand is made by the product's own code, the others are copied from it in SQL with
+names, times and labels of their own, and indexed afterwards. The log is empty, as that of a
+registry whose history was compacted. A tenth of one percent is live.
 """
 
 import sqlite3
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,13 +29,37 @@ from operations_service import rows, schema
 from operations_service.sqlite_database import SqliteDatabase
 
 COUNT = 1_000_000
-BATCH = 10_000
-LIVE_EVERY = 1_000
+PATTERN = 1_000
+"""Operations that the product's own code makes rows of, one of them live. All others are copies."""
+CACHE_KIB = 1 << 20
 PAGE_SIZE = 50
 ROUNDS = 200
 KINDS = ("backtest.run", "bench.run", "model.check", "data.load")
 BASE_NS = 1_700_000_000_000_000_000
 TARGET_MS = 5.0
+
+DIFFERING: Mapping[sa.Table, Mapping[str, str]] = {
+    schema.operations: {
+        "id": "{row_id}",
+        "name": "printf('operations/%016x', {row_id})",
+        "uid": "printf('%032x', {row_id})",
+        "request_id": "'request-' || {row_id}",
+        "revision": "{row_id}",
+        **{
+            f"{what}_time_ns": f"pattern.{what}_time_ns + {PATTERN * 10**9} * number"
+            for what in ("create", "start", "end")
+        },
+    },
+    schema.payloads: {
+        "operation_id": "{row_id}",
+        "labels": "replace(pattern.labels, '\"batch-0\"', '\"batch-' || number || '\"')",
+    },
+    schema.operation_labels: {
+        "operation_id": "{row_id}",
+        "value": "CASE pattern.key WHEN 'batch' THEN 'batch-' || number ELSE pattern.value END",
+    },
+}
+"""What differs from copy to copy, as SQL: `pattern` is the row, `number` that of the copy."""
 
 
 def run(*, is_quick: bool) -> list[Figure]:
@@ -50,46 +76,72 @@ def run(*, is_quick: bool) -> list[Figure]:
 
 
 def build(file: Path, count: int) -> None:
-    """Writes a registry of so many operations."""
+    """Writes a registry of so many operations, a multiple of PATTERN."""
     database = SqliteDatabase(file)
     database.prepare()
     database.release()
-    connection = sqlite3.connect(file, isolation_level=None)
-    connection.execute("PRAGMA synchronous=OFF")
-    indexes = connection.execute(
-        "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"
-    ).fetchall()
-    for name, _ in indexes:
-        connection.execute(f"DROP INDEX {name}")
-    texts = {
-        table: str(table.insert().compile(dialect=sqlite.dialect(paramstyle="named")))
-        for table in (schema.operations, schema.payloads, schema.operation_labels)
-    }
-    for first in range(1, count + 1, BATCH):
+    with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        # What is interrupted is thrown away with its folder.
+        connection.execute("PRAGMA journal_mode=OFF")
+        connection.execute("PRAGMA synchronous=OFF")
+        connection.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
+        indexes = connection.execute(
+            "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"
+        ).fetchall()
+        for name, _ in indexes:
+            connection.execute(f"DROP INDEX {name}")
         connection.execute("BEGIN")
-        made = list(_operations(first, min(first + BATCH, count + 1)))
-        for table, values in _table_rows(made):
-            connection.executemany(texts[table], values)
+        _write_pattern(connection)
+        for table, differing in DIFFERING.items():
+            connection.execute(_copies(table, differing), {"copies": count // PATTERN - 1})
+        _count(connection, count)
+        for _, text in indexes:
+            connection.execute(text)
         connection.execute("COMMIT")
-    for _, text in indexes:
-        connection.execute(text)
-    live = count // LIVE_EVERY
+        connection.execute("ANALYZE")
+        connection.execute("PRAGMA journal_mode=WAL")
+
+
+def _write_pattern(connection: sqlite3.Connection) -> None:
+    for table, values in _table_rows(list(_operations())):
+        text = str(table.insert().compile(dialect=sqlite.dialect(paramstyle="named")))
+        connection.executemany(text, values)
+
+
+def _copies(table: sa.Table, differing: Mapping[str, str]) -> str:
+    """Returns what copies the pattern in a table so many times, each copy as numbered."""
+    names = [column.name for column in table.columns]
+    key = "id" if "id" in names else "operation_id"
+    chosen = ", ".join(differing.get(name, f"pattern.{name}") for name in names)
+    row_id = f"(pattern.{key} + {PATTERN} * number)"
+    # CROSS JOIN keeps the order of the loops, so that rows come in the order of their keys.
+    return f"""
+        WITH RECURSIVE copy(number) AS (
+            SELECT 1 WHERE :copies > 0
+            UNION ALL SELECT number + 1 FROM copy WHERE number < :copies
+        )
+        INSERT INTO {table.name} ({", ".join(names)})
+        SELECT {chosen.format(row_id=row_id)}
+        FROM copy CROSS JOIN (SELECT * FROM {table.name} ORDER BY {key}) AS pattern
+    """  # noqa: S608 - names of our own tables
+
+
+def _count(connection: sqlite3.Connection, count: int) -> None:
+    live = count // PATTERN
     connection.execute(
         "UPDATE registry SET revision = ?, oldest_revision = ?, queued_count = ?, ended_count = ?",
         (count, count, live, count - live),
     )
     connection.execute("INSERT INTO clients (client, live_count) VALUES ('bench', ?)", (live,))
-    connection.execute("ANALYZE")
-    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    connection.close()
 
 
-def _operations(first: int, end: int) -> Iterator[tuple[int, Operation]]:
+def _operations() -> Iterator[tuple[int, Operation]]:
+    """Yields the pattern: 1,000 operations in which everything is as often as among a million."""
     ends = (State.SUCCEEDED, State.SUCCEEDED, State.SUCCEEDED, State.FAILED, State.CANCELLED)
     template = Operation("", "", KINDS[0], State.QUEUED, SPEC, 0, client="bench", event_sequence=1)
     result = Payload("type.googleapis.com/bench.Result", bytes(300))
-    for row_id in range(first, end):
-        is_live = row_id % LIVE_EVERY == 0
+    for row_id in range(1, PATTERN + 1):
+        is_live = row_id == PATTERN
         state = State.QUEUED if is_live else ends[row_id % len(ends)]
         created_ns = BASE_NS + row_id * 10**9
         yield (
@@ -100,7 +152,7 @@ def _operations(first: int, end: int) -> Iterator[tuple[int, Operation]]:
                 uid=f"{row_id:032x}",
                 kind=KINDS[row_id % len(KINDS)],
                 state=state,
-                labels={"user": f"user-{row_id % 100}", "batch": f"batch-{row_id // 1000}"},
+                labels={"user": f"user-{row_id % 100}", "batch": "batch-0"},
                 create_time_ns=created_ns,
                 start_time_ns=None if is_live else created_ns + 10**8,
                 end_time_ns=None if is_live else created_ns + 10**9,

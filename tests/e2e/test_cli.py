@@ -154,6 +154,12 @@ def test_a_detached_run_is_taken_up_again_by_its_name(cli: CommandLine):
     assert cli.json("backtest", "result", name)["operation"] == name
 
 
+def test_a_run_is_queued_as_its_options_say(cli: CommandLine):
+    queueing = ("--priority", 7, "--max-attempts", 2, "--queue-timeout", 60, "--attempt-timeout", 60)
+    name = cli.ok(*RUN, "--detach", *queueing).strip()
+    assert cli.json("operation", "get", name)["priority"] == 7
+
+
 def test_a_watch_in_json_tells_the_whole_story_without_a_gap(cli: CommandLine):
     name = cli.ok(*RUN, "--detach").strip()
     lines = cli.ok("operation", "watch", name, "--json").splitlines()
@@ -261,6 +267,8 @@ def test_an_operation_that_has_ended_can_be_deleted(cli: CommandLine):
         (("--profile", "ktrdr"), 2, "use default, ktrdr-head, ktrdr-m3"),
         (("--request-id", "x"), 2, "request_id"),
         (("--detach", "--local"), 2, "--detach needs the services"),
+        (("--priority", "101"), 2, "--priority"),
+        (("--queue-timeout", "-1"), 2, "queue_timeout"),
     ],
 )
 def test_a_mistake_is_named_with_what_to_do(cli, monkeypatch, capsys, arguments, code, said):

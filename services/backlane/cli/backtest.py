@@ -20,6 +20,7 @@ from backlane.cli.request_options import RequestOptions, build_request, takes_re
 from backlane.cli.status import plural
 from backlane.cli.verify import verify
 from backlane.errors import FieldViolation, InvalidRequestError
+from backlane.operations.limits import ATTEMPTS_MAX, PRIORITY_MAX
 
 app = typer.Typer(name="backtest", help="Run models over history.", no_args_is_help=True)
 
@@ -31,6 +32,40 @@ RESULT_MARK = "result.json"
 Out = Annotated[
     Path | None,
     typer.Option("--out", help="Write the result files here: a new folder, or an old result."),
+]
+
+
+_QUEUE = "How it is queued and tried"
+Priority = Annotated[
+    int,
+    typer.Option(
+        min=-PRIORITY_MAX, max=PRIORITY_MAX, help="Higher goes first.", rich_help_panel=_QUEUE
+    ),
+]
+MaxAttempts = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=ATTEMPTS_MAX,
+        help="Attempts that may end badly, as when a worker dies (default: the service's).",
+        rich_help_panel=_QUEUE,
+    ),
+]
+QueueTimeout = Annotated[
+    float | None,
+    typer.Option(
+        "--queue-timeout",
+        help="Seconds to wait for a worker, then it fails (default: no limit).",
+        rich_help_panel=_QUEUE,
+    ),
+]
+AttemptTimeout = Annotated[
+    float | None,
+    typer.Option(
+        "--attempt-timeout",
+        help="Seconds that an attempt may take (default: no limit).",
+        rich_help_panel=_QUEUE,
+    ),
 ]
 
 
@@ -49,6 +84,10 @@ def run(
         str | None,
         typer.Option(help="A UUID, the same on every retry: nothing is started twice."),
     ] = None,
+    priority: Priority = 0,
+    max_attempts: MaxAttempts = None,
+    queue_timeout_s: QueueTimeout = None,
+    attempt_timeout_s: AttemptTimeout = None,
     as_json: Json = False,
     home: Home = None,
     models_dir: ModelsDir = None,
@@ -72,12 +111,14 @@ def run(
         run_here(request, out, home=place, models_dir=models, as_json=as_json)
         return
     from backlane.cli.remote_run import start_and_follow
+    from backlane.client.backtests import RunOptions
 
     code = start_and_follow(
         addresses_of(home, operations=operations_address, backtests=backtests_address),
         request,
         out,
         request_id=request_id,
+        queueing=RunOptions(priority, max_attempts, queue_timeout_s, attempt_timeout_s),
         detach=detach,
         as_json=as_json,
     )

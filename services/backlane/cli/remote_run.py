@@ -9,7 +9,7 @@ from backlane.cli.failure import report_error
 from backlane.cli.outcome import outcome_document, print_outcome
 from backlane.cli.output import print_json, say, say_aside
 from backlane.cli.watching import Detached, Ended, follow, how_to_reattach
-from backlane.client.backtests import BacktestsClient
+from backlane.client.backtests import BacktestsClient, RunOptions
 from backlane.client.connection import Addresses
 from backlane.client.operations import OperationsClient
 from backlane.operations.operation import OperationError, State
@@ -22,12 +22,13 @@ def start_and_follow(
     out: Path | None,
     *,
     request_id: str | None,
+    queueing: RunOptions,
     detach: bool,
     as_json: bool,
 ) -> ExitCode:
     """Starts the run, follows it to the end unless it is to be left alone, and shows the result."""
     with BacktestsClient(addresses.backtests) as backtests:
-        name = backtests.run(request, request_id=request_id).name
+        name = backtests.run(request, request_id=request_id, options=queueing).name
         if detach:
             _say_started(name, as_json=as_json)
             return ExitCode.OK

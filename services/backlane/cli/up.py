@@ -15,6 +15,7 @@ from backlane.cli.service_process import ServiceProcess
 app = typer.Typer(name="up")
 
 FIRST_PORT = 7410
+STORES = ("sqlite:///", "postgresql://")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 _COLORS = {"operations": "cyan", "models": "magenta", "backtests": "green"}
 
@@ -22,6 +23,12 @@ _COLORS = {"operations": "cyan", "models": "magenta", "backtests": "green"}
 def _log_level(value: str) -> str:
     if value not in LOG_LEVELS:
         raise typer.BadParameter(f"{value!r} is none of {', '.join(LOG_LEVELS)}.")
+    return value
+
+
+def _store(value: str | None) -> str | None:
+    if value is not None and not value.startswith(STORES):
+        raise typer.BadParameter(f"{value!r} does not begin with {' or '.join(STORES)}.")
     return value
 
 
@@ -48,6 +55,7 @@ def up(
         str | None,
         typer.Option(
             metavar="URL",
+            callback=_store,
             help="Where operations are kept: postgresql://… or sqlite:///… "
             "(default: a file in the home).",
         ),
