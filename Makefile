@@ -17,7 +17,7 @@ shell_scripts := $(wildcard scripts/*.sh) .ci/run
 docs_generators := $(wildcard scripts/generate_*_docs.py)
 
 .PHONY: help setup protos check check-style check-types check-imports check-protos check-stubs \
-  check-docs check-scripts fix test test-fast prove chaos chaos-cases demo bench serve clean distclean
+  check-docs check-scripts fix test test-long test-fast prove chaos chaos-cases demo bench serve clean distclean
 
 help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -71,7 +71,7 @@ fix: setup ## Repair what check finds, where a tool can
 	@for script in $(docs_generators); do $(bin)/python "$$script" || exit 1; done
 	@echo "fix: done. What is left: make check"
 
-test: setup ## Run all tests
+test: setup ## Run all tests but the long ones, as test-long does, and chaos
 	@$(bin)/python -m pytest -q -n $(JOBS) $(ARGS)
 
 chaos: setup ## Kill everything at random, and look for what is lost: SEED=n HOURS=h BRIEF=1
@@ -81,12 +81,15 @@ chaos: setup ## Kill everything at random, and look for what is lost: SEED=n HOU
 chaos-cases: setup ## Fail at every failpoint, and apply the mutant of every named case
 	@$(bin)/python -m pytest -q -n $(JOBS) -m chaos --ignore tests/chaos/test_chaos.py tests/chaos $(ARGS)
 
+test-long: setup ## Run the tests of interrupted processes, which wait for leases to lapse
+	@$(bin)/python -m pytest -q -n $(JOBS) -m long $(ARGS)
+
 test-fast: setup ## Run the tests that take less than a second each
-	@$(bin)/python -m pytest -q -n $(JOBS) -m "not slow and not chaos" $(ARGS)
+	@$(bin)/python -m pytest -q -n $(JOBS) -m "not slow and not long and not chaos" $(ARGS)
 
 prove: setup ## The proofs of operations in full: make prove EXAMPLES=500 STEPS=2000000
 	@PROVE_WHOLE=1 PROVE_EXAMPLES=$(EXAMPLES) PROVE_STEPS=$(STEPS) \
-	  $(bin)/python -m pytest -q -s tests/proofs tests/property/test_operations.py $(ARGS)
+	  $(bin)/python -m pytest -q -s -m "not chaos" tests/proofs tests/property/test_operations.py $(ARGS)
 
 demo: setup ## Start the services, run a backtest through them, show the result
 	@PATH="$(CURDIR)/$(bin):$$PATH" scripts/demo.sh

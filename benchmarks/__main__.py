@@ -18,7 +18,13 @@ from pathlib import Path
 import numba
 import numpy as np
 
-from benchmarks import bench_cold_start, bench_cycle, bench_run_phases
+from benchmarks import (
+    bench_cold_start,
+    bench_cycle,
+    bench_factor_store,
+    bench_run_phases,
+    bench_trigger_rules,
+)
 from benchmarks.operations import __main__ as operations
 from benchmarks.timing import Row
 
@@ -26,7 +32,9 @@ RESULTS = Path(__file__).parent / "results"
 BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
     "cold_start": bench_cold_start.run,
     "cycle": bench_cycle.run,
+    "factor_store": bench_factor_store.run,
     "run_phases": bench_run_phases.run,
+    "trigger_rules": bench_trigger_rules.run,
 }
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 
+from backlane.api.operations.v1 import worker_service_pb2 as worker_pb
 from backlane.client.async_operations import AsyncOperationsClient
 from backlane.client.workers import AsyncWorkerClient
 from backlane.operations.commands import TelemetryBatch
@@ -19,6 +20,7 @@ from backlane.operations.directives import Assignment
 from backlane.operations.events import MetricPoint
 from backlane.operations.operation import Payload
 from backlane.testing.servers import ServiceProcess
+from backlane.wire.worker_requests import telemetry_to_proto
 
 KIND = "bench.run"
 SPEC = Payload("type.googleapis.com/bench.Spec", bytes(200))
@@ -73,6 +75,10 @@ class Run:
         """Returns what to send next: one metric point, which is one durable event."""
         self._batches += 1
         return TelemetryBatch(self._batches, points=(MetricPoint("equity", self._batches, value),))
+
+    def next_request(self) -> worker_pb.AppendTelemetryRequest:
+        """Returns the message that appends one event."""
+        return telemetry_to_proto(self.name, self._epoch, self.next_batch())
 
     async def send(self, batch: TelemetryBatch) -> None:
         """Appends it; durable when it returns."""

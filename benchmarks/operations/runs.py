@@ -11,7 +11,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -19,8 +19,8 @@ from pathlib import Path
 import psutil
 
 from backlane.client.backlane_client import Client
-from backlane.client.backtests import RunOptions
 from backlane.client.operations import watch_request
+from backlane.client.run_options import RunOptions
 from backlane.cycle.loop import Slot
 from backlane.operations.events import StateChanged
 from backlane.operations.operation import State
@@ -28,7 +28,7 @@ from backlane.sources.catalog import Catalog
 from backlane.sources.synthetic import synthetic_bars
 from backlane.testing.servers import wait_until
 from backtest_service.board import Board
-from backtest_service.child import BUSY
+from backtest_service.child import BUSY, IDLE
 from benchmarks.one_process import REQUEST, TIMEFRAME
 from benchmarks.operations.figures import Figure, spread
 from benchmarks.three_services import ThreeServices
@@ -53,20 +53,21 @@ def cancel(*, is_quick: bool) -> list[Figure]:
                 wait_until(partial(_is_in_loop, board), PATIENCE_S)
                 asked_s = time.monotonic()
                 client.operations.cancel(name, "bench")
-                answered_s = time.monotonic()
                 while board.slot[Slot.CANCEL] == 0.0:
                     time.sleep(LOOK_S)
-                    if time.monotonic() > answered_s + PATIENCE_S:
+                    if time.monotonic() > asked_s + PATIENCE_S:
                         raise TimeoutError(f"{name} was never told")
-                told.append(max(0.0, time.monotonic() - answered_s))
+                told.append(time.monotonic() - asked_s)
             finally:
                 board.close()
             operation = client.operations.wait(name, timeout_s=PATIENCE_S)
             ended.append(time.monotonic() - asked_s)
             if operation.state is not State.CANCELLED or not operation.checkpoints:
-                raise RuntimeError(f"{name} is {operation.state}, without a checkpoint perhaps")
+                raise RuntimeError(
+                    f"{name} is {operation.state} {operation.error}, without a checkpoint perhaps"
+                )
     return [
-        *spread("cancel reaches a busy loop", told, (None, 250), "from the answer to the cancel"),
+        *spread("cancel reaches a busy loop", told, (None, 250), "from the call that cancels"),
         *spread("request to CANCELLED with a checkpoint", ended, (None, 1_000)),
     ]
 
@@ -76,6 +77,8 @@ def dead_child(*, is_quick: bool) -> list[Figure]:
     again: list[float] = []
     with _services(is_core_busy=False) as (services, client):
         for _ in range(3 if is_quick else 20):
+            # One death at a time: the process that stands by has started since the last.
+            wait_until(lambda: len(_children_called(services, IDLE)) == 2, PATIENCE_S)
             name = client.backtests.run(REQUEST, options=OPTIONS).name
             pid = _busy_child(services)
             messages = client.operations.watch(watch_request(name))
@@ -129,12 +132,17 @@ def _spin() -> None:
 
 def _busy_child(services: ThreeServices) -> int:
     """Returns the process that carries out a run."""
+    return wait_until(lambda: _children_called(services, BUSY), PATIENCE_S)[0]
 
-    def look() -> int:
-        children = psutil.Process(services.backtests_pid).children()
-        return next((child.pid for child in children if child.name() == BUSY), 0)
 
-    return wait_until(look, PATIENCE_S)
+def _children_called(services: ThreeServices, name: str) -> list[int]:
+    """Returns the worker processes that are called so, as they are while they run or wait."""
+    found = []
+    for child in psutil.Process(services.backtests_pid).children():
+        with suppress(psutil.NoSuchProcess):  # it has ended meanwhile
+            if child.name() == name:
+                found.append(child.pid)
+    return found
 
 
 def _is_in_loop(board: Board) -> bool:

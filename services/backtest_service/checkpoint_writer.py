@@ -2,12 +2,12 @@
 
 import threading
 from collections.abc import Callable
+from typing import Generic
 
 import structlog
 
 from backlane import failpoints
-from backlane.backtest.checkpoint import FORMAT, Binding, decode, encode
-from backlane.backtest.checkpoint import Checkpoint as RunCheckpoint
+from backlane.backtest.checkpoint_file import Binding, CheckpointFormat, CheckpointT
 from backlane.backtest.checkpoint_policy import CheckpointPolicy, CheckpointSchedule
 from backlane.clock import Clock
 from backlane.errors import CheckpointCorruptError, CheckpointForeignError
@@ -19,10 +19,11 @@ from backtest_service.messages import CheckpointWritten, NoteWritten, StartRun
 _log = structlog.get_logger(__name__)
 
 
-class CheckpointWriter:
+class CheckpointWriter(Generic[CheckpointT]):
     """Takes checkpoints where they are due, and writes each in a thread while the run goes on.
 
-    A `CheckpointTaker`. What cannot be written is said once, and costs nothing but itself.
+    A `CheckpointTaker` of any kind of run. What cannot be written is said once, and costs nothing
+    but itself.
     """
 
     def __init__(
@@ -30,14 +31,16 @@ class CheckpointWriter:
         files: CheckpointFiles,
         link: Link,
         command: StartRun,
+        kind: CheckpointFormat[CheckpointT],
         binding: Binding,
         policy: CheckpointPolicy,
         clock: Clock,
-        resume: RunCheckpoint | None,
+        resume: CheckpointT | None,
     ) -> None:
         self._files = files
         self._link = link
         self._command = command
+        self._kind = kind
         self._binding = binding
         self._clock = clock
         self._number = command.checkpoint_number
@@ -55,7 +58,7 @@ class CheckpointWriter:
         is_busy = self._writing is not None and self._writing.is_alive()
         return not is_busy and self._schedule.is_due(self._clock.monotonic_s(), simulated_bars)
 
-    def take(self, checkpoint: RunCheckpoint, *, is_final: bool = False) -> None:
+    def take(self, checkpoint: CheckpointT, *, is_final: bool = False) -> None:
         """Begins to write it; a final one is on disk when this returns, or cannot be."""
         if is_final:
             self.close()
@@ -76,11 +79,11 @@ class CheckpointWriter:
             self._files.is_wanted = True
             self._writing = None
 
-    def _write(self, checkpoint: RunCheckpoint) -> None:
+    def _write(self, checkpoint: CheckpointT) -> None:
         begun_s = self._clock.monotonic_s()
         try:
             written = self._files.write(
-                self._command.operation, self._number, encode(checkpoint, self._binding)
+                self._command.operation, self._number, self._kind.encode(checkpoint, self._binding)
             )
         except Abandoned:
             return
@@ -96,7 +99,7 @@ class CheckpointWriter:
                 sha256=written.sha256,
                 size_bytes=written.size_bytes,
                 completed_units=checkpoint.simulated_bars,
-                format=FORMAT,
+                format=self._kind.name,
                 spec_sha256=self._command.spec_sha256,
             )
             self._number += 1
@@ -116,24 +119,25 @@ class CheckpointWriter:
             )
 
 
-def _extent(checkpoint: RunCheckpoint | None) -> tuple[int, int]:
-    return (len(checkpoint.scores), checkpoint.simulated_bars) if checkpoint else (0, 0)
+def _extent(checkpoint: CheckpointT | None) -> tuple[int, int]:
+    return checkpoint.extent if checkpoint else (0, 0)
 
 
 def read_newest(
     files: CheckpointFiles,
     command: StartRun,
+    kind: CheckpointFormat[CheckpointT],
     binding: Binding,
     note: Callable[[str], None],
-) -> RunCheckpoint | None:
+) -> CheckpointT | None:
     """Returns the newest checkpoint that can be used, None for the start of the run.
 
     It is told by a note, and so is each one that cannot be used, with what the run does instead.
     """
     for index, committed in enumerate(command.checkpoints):
         try:
-            _check_record(committed, command)
-            found = decode(files.read(committed), binding)
+            _check_record(committed, command, kind.name)
+            found = kind.decode(files.read(committed), binding)
         except (CheckpointCorruptError, CheckpointForeignError) as error:
             older = command.checkpoints[index + 1 :]
             instead = f"checkpoint {older[0].number}" if older else "the start"
@@ -141,21 +145,15 @@ def read_newest(
             problem = error.metadata.get("problem") or error.message.rstrip(".")
             note(f"Checkpoint {committed.number} {what}: {problem}; going on from {instead}.")
         else:
-            note(f"Going on from checkpoint {committed.number}, {_reach(found)}.")
+            note(f"Going on from checkpoint {committed.number}, {found.reach}.")
             return found
     return None
 
 
-def _reach(checkpoint: RunCheckpoint) -> str:
-    if checkpoint.progress is None:
-        return f"with {len(checkpoint.scores):,} of {checkpoint.bar_count:,} bars scored"
-    return f"with {checkpoint.simulated_bars:,} bars simulated"
-
-
-def _check_record(committed: Checkpoint, command: StartRun) -> None:
+def _check_record(committed: Checkpoint, command: StartRun, format_name: str) -> None:
     """Refuses by its record what need not be read for that."""
     for what, found, expected in (
-        ("format", committed.format, FORMAT),
+        ("format", committed.format, format_name),
         ("spec_sha256", committed.spec_sha256.hex(), command.spec_sha256.hex()),
     ):
         if found != expected:

@@ -9,136 +9,52 @@ import resource
 import socket
 import sys
 import uuid
-from dataclasses import fields
 from pathlib import Path
 
-import numpy as np
 import structlog
-from numpy.typing import NDArray
 
 from backlane import failpoints
-from backlane.backtest.checkpoint import Binding
-from backlane.backtest.checkpoint import Checkpoint as RunCheckpoint
-from backlane.backtest.engine import run_backtest
-from backlane.backtest.observer import PhaseTimer, RunObserver, raise_if_cancelled
-from backlane.backtest.request import BacktestRequest
-from backlane.backtest.result import BacktestRun
-from backlane.backtest.summarize import summarize_run
-from backlane.backtest.summary import ResultSummary
-from backlane.backtest.window import cut_window
-from backlane.client.models import ModelsClient, RemotePredictor
-from backlane.clock import SystemClock
+from backlane.backtest.portfolio_request import PortfolioRequest
 from backlane.cycle.loop import warm_up
-from backlane.errors import (
-    BacklaneError,
-    CancelledRunError,
-    CheckpointForeignError,
-    InternalError,
-    OutOfMemoryError,
-)
-from backlane.execution.order import ExitReason
-from backlane.inference.model_info import ModelInfo
-from backlane.market.bars import BarSeries
-from backlane.market.timeframe import Timeframe
-from backlane.operations.limits import TRADES_PER_OPERATION_MAX
-from backlane.portfolio.position import PositionSide
-from backlane.portfolio.records import TradeRecord
+from backlane.errors import BacklaneError, CancelledRunError, InternalError, OutOfMemoryError
 from backlane.rpc.log import configure_logging
-from backlane.sources.catalog import Catalog
 from backlane.sources.checkpoints import CheckpointFiles
 from backlane.sources.engine_source import engine_digest
-from backlane.sources.results import write_result
-from backlane.wire.backtest import result_to_payload
-from backlane.wire.portfolio import trade_to_bytes
+from backtest_service.backtest_runs import BacktestRuns
 from backtest_service.board import Board
-from backtest_service.checkpoint_writer import CheckpointWriter, read_newest
 from backtest_service.link import Link, die_with_parent, refuse_forks, show_as
 from backtest_service.messages import (
-    TRADES_PER_MESSAGE_MAX,
-    EquityReached,
+    CycleDecided,
     FromWorker,
-    NoteWritten,
     RunFailed,
     RunStopped,
     RunSucceeded,
-    SliceSimulated,
+    StartCycle,
     StartRun,
     WorkerReady,
     WorkerSetup,
 )
-from backtest_service.run_directory import list_files
-from backtest_service.versions import read_versions
-from backtest_service.warm import WarmBars, WarmModels
+from backtest_service.portfolio_runs import PortfolioRuns
+from backtest_service.workbench import Workbench
 
-WARM_SHARE = 8
-"""Kept bars take at most one such part of the memory that a worker may have."""
 IDLE, BUSY = "backlane-idle", "backlane-run"
 """What a worker process is called while it waits, and while it runs."""
-
-_TRADE_FIELDS = tuple(each.name for each in fields(TradeRecord))
 
 _log = structlog.get_logger(__name__)
 
 
-class BoardObserver:
-    """Tells the board where the run is, and the supervisor what was traded."""
-
-    def __init__(self, board: Board, link: Link) -> None:
-        self._board = board
-        self._link = link
-        self._sent_count = 0
-
-    def entered(self, phase: str, total_units: int) -> None:
-        """Shows a new phase; a run that is to stop stops here."""
-        raise_if_cancelled(self._board.slot)
-        self._board.enter(phase, total_units)
-
-    def advanced(self, completed_units: int) -> None:
-        """Shows how far the phase is."""
-        self._board.advance(completed_units)
-
-    def simulated(
-        self, bar_index: int, time_ns: int, equity: float, trades: NDArray[np.void]
-    ) -> None:
-        """Sends the trades of a slice, and the equity at its end."""
-        reached = EquityReached(bar_index, time_ns, equity)
-        # One more than the registry keeps: that one makes it say that the rest is in the result.
-        room = TRADES_PER_OPERATION_MAX + 1 - self._sent_count
-        kept = [trade_to_bytes(trade) for trade in _records(trades[: max(0, room)])]
-        self._sent_count += len(kept)
-        while len(kept) > TRADES_PER_MESSAGE_MAX:
-            self._link.send(SliceSimulated(tuple(kept[:TRADES_PER_MESSAGE_MAX])))
-            del kept[:TRADES_PER_MESSAGE_MAX]
-        self._link.send(SliceSimulated(tuple(kept), reached))
-
-
-def _records(trades: NDArray[np.void]) -> list[TradeRecord]:
-    """Returns plain records; by the columns, which is ten times as fast as by the elements."""
-    records = []
-    for row in trades[list(_TRADE_FIELDS)].tolist():
-        values = dict(zip(_TRADE_FIELDS, row, strict=True))
-        values["side"] = PositionSide(values["side"])
-        values["exit_reason"] = ExitReason(values["exit_reason"])
-        records.append(TradeRecord(**values))
-    return records
-
-
 class Runner:
-    """Carries out the runs of one worker process."""
+    """Carries out the runs of one worker process, of whatever kind."""
 
-    def __init__(self, setup: WorkerSetup, board: Board, link: Link) -> None:
-        self._setup = setup
-        self._board = board
-        self._link = link
-        self._models = WarmModels(ModelsClient(setup.models_address))
-        bytes_max = setup.memory_bytes_max // WARM_SHARE
-        self._bars = WarmBars(Catalog(setup.home), bytes_max)
-        self._checkpoints = CheckpointFiles(setup.home)
+    def __init__(self, bench: Workbench) -> None:
+        self._memory_bytes_max = bench.setup.memory_bytes_max
+        self._backtests = BacktestRuns(bench)
+        self._portfolios = PortfolioRuns(bench)
 
-    def run(self, command: StartRun) -> FromWorker:
-        """Runs a request and returns how it ended; no run ends the process."""
+    def run(self, command: StartRun | StartCycle) -> FromWorker:
+        """Carries out a command and returns how it ended; no run ends the process."""
         try:
-            summary = self._execute(command)
+            return self._execute(command)
         except CancelledRunError:
             return RunStopped()
         except MemoryError:
@@ -149,87 +65,26 @@ class Runner:
             return _failed(self._out_of_memory() if ran_out else error)
         except Exception:  # noqa: BLE001 - the edge of a run
             return _failed(_unforeseen())
-        return RunSucceeded(result_to_payload(summary))
 
-    def _execute(self, command: StartRun) -> ResultSummary:
+    def _execute(self, command: StartRun | StartCycle) -> FromWorker:
+        if isinstance(command, StartCycle):
+            return CycleDecided(self._portfolios.decide(command.request))
         request = command.request
-        observer = PhaseTimer(SystemClock(), BoardObserver(self._board, self._link))
-        observer.entered("load", 0)
-        predictor = self._models.get(request.model.resource_name, request.model_digest)
-        bars = self._load_bars(request, predictor.info)
-        binding = Binding(
-            command.spec_sha256.hex(),
-            predictor.info.digest,
-            request.dataset_digests,
-            read_versions(predictor.info.runtime),
-        )
-        resume = read_newest(self._checkpoints, command, binding, self._note)
-        try:
-            run = self._simulate(command, predictor, bars, binding, resume, observer)
-        except CheckpointForeignError as error:
-            self._note(f"{error.message} Going on from the start.")
-            run = self._simulate(command, predictor, bars, binding, None, observer)
-        observer.entered("result", len(run.bars))
-        write_result(run.timed(observer.timings), command.directory)
-        observer.advanced(len(run.bars))
-        files = list_files(command.directory)
-        observer.stop()
-        return summarize_run(run.timed(observer.timings), files)
-
-    def _simulate(
-        self,
-        command: StartRun,
-        predictor: RemotePredictor,
-        bars: dict[str, BarSeries],
-        binding: Binding,
-        resume: RunCheckpoint | None,
-        observer: RunObserver,
-    ) -> BacktestRun:
-        policy, clock = self._setup.checkpoint_policy, SystemClock()
-        writer = CheckpointWriter(
-            self._checkpoints, self._link, command, binding, policy, clock, resume
-        )
-        try:
-            return run_backtest(
-                command.request,
-                predictor,
-                bars,
-                dataset_digests=command.request.dataset_digests,
-                observer=observer,
-                slot=self._board.slot,
-                versions=binding.versions,
-                resume=resume,
-                checkpoints=writer,
-            )
-        finally:
-            writer.close()
-
-    def _note(self, text: str) -> None:
-        _log.info("note", text=text)
-        self._link.send(NoteWritten(text))
-
-    def _load_bars(self, request: BacktestRequest, info: ModelInfo) -> dict[str, BarSeries]:
-        bars = {
-            label: self._bars.get(
-                request.symbol, Timeframe.parse(label), request.dataset_digests[label]
-            )
-            for label in info.strategy.timeframes
-        }
-        window = cut_window(request, info.strategy, bars, request.resolved_switches())
-        self._board.share_times(window.base.open_time_ns)
-        return bars
+        if isinstance(request, PortfolioRequest):
+            return RunSucceeded(self._portfolios.execute(command, request))
+        return RunSucceeded(self._backtests.execute(command, request))
 
     def _out_of_memory(self) -> OutOfMemoryError:
-        limit_mib = self._setup.memory_bytes_max // 2**20
+        limit_mib = self._memory_bytes_max // 2**20
         return OutOfMemoryError(
             f"The run needed more than the {limit_mib} MiB that one worker may have. Run over "
             "fewer bars, or raise BACKLANE_BACKTESTS_RUN_MEMORY_BYTES_MAX.",
-            metadata={"memory_bytes_max": str(self._setup.memory_bytes_max)},
+            metadata={"memory_bytes_max": str(self._memory_bytes_max)},
         )
 
 
 def _failed(error: BacklaneError) -> RunFailed:
-    return RunFailed(error.reason, error.message, error.metadata)
+    return RunFailed(error.reason, error.message, error.metadata, error.violations)
 
 
 def _unforeseen() -> InternalError:
@@ -266,10 +121,11 @@ def main(link_fd: int, board_fd: int, parent_pid: int) -> None:
     _limit_memory(setup.memory_bytes_max)
     warm_up()
     engine_digest()  # of the sources as they were when they were imported
-    runner = Runner(setup, Board.attach(board_fd), link)
+    bench = Workbench(setup, Board.attach(board_fd), link, CheckpointFiles(setup.home))
+    runner = Runner(bench)
     show_as(IDLE)
     link.send(WorkerReady())
-    while isinstance(command := link.receive(), StartRun):
+    while isinstance(command := link.receive(), StartRun | StartCycle):
         show_as(BUSY)
         ended = runner.run(command)
         show_as(IDLE)

@@ -10,7 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from backlane.backtest.checkpoint_policy import CheckpointPolicy
+from backlane.backtest.cycle_outcome import CycleOutcome, CycleRequest
+from backlane.backtest.portfolio_request import PortfolioRequest
 from backlane.backtest.request import BacktestRequest
+from backlane.errors import FieldViolation
 from backlane.operations.operation import Checkpoint, Payload
 
 FRAME_BYTES_MAX = 16 * 1024 * 1024
@@ -42,11 +45,18 @@ class StartRun:
     """
 
     operation: str
-    request: BacktestRequest
+    request: BacktestRequest | PortfolioRequest
     directory: Path
     spec_sha256: bytes
     checkpoints: tuple[Checkpoint, ...] = ()
     checkpoint_number: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class StartCycle:
+    """Asks a worker for one cycle, which leaves nothing behind but its answer."""
+
+    request: CycleRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +75,9 @@ class EquityReached:
 
 @dataclass(frozen=True, slots=True)
 class SliceSimulated:
-    """Trades closed in a slice, serialized, in order; `reached` comes with the last of them."""
+    """Trades closed in a slice, packed, in order; `reached` comes with the last of them."""
 
-    trades: tuple[bytes, ...]
+    trades: bytes
     reached: EquityReached | None = None
 
 
@@ -99,11 +109,19 @@ class RunFailed:
     reason: str
     message: str
     metadata: dict[str, str] = field(default_factory=dict)
+    violations: tuple[FieldViolation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class RunStopped:
     """The run saw that it was to stop."""
+
+
+@dataclass(frozen=True, slots=True)
+class CycleDecided:
+    """The cycle that was asked for is done."""
+
+    outcome: CycleOutcome
 
 
 FromWorker = (
@@ -114,6 +132,7 @@ FromWorker = (
     | RunSucceeded
     | RunFailed
     | RunStopped
+    | CycleDecided
 )
 
 

@@ -4,6 +4,7 @@ home/results/{operation_id}/attempt-{number}/
 """
 
 import shutil
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -35,12 +36,13 @@ def attempt_directory(results_dir: Path, operation: Operation) -> Path:
     return directory_of(results_dir, operation.name) / f"{ATTEMPT}{operation.attempt}"
 
 
-def list_files(directory: Path) -> tuple[ResultFile, ...]:
+def list_files(directory: Path, names: Sequence[str] = RESULT_FILES) -> tuple[ResultFile, ...]:
     """Returns the files of a result that are there, with the digests of their bytes.
 
-    A result that an earlier version wrote may have fewer than one of today.
+    `names` are those that its kind of run writes. A result that an earlier version wrote may have
+    fewer than one of today.
     """
-    paths = [directory / name for name in RESULT_FILES]
+    paths = [directory / name for name in names]
     return tuple(
         ResultFile(path.name, path.stat().st_size, file_digest(path))
         for path in paths

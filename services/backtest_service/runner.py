@@ -33,16 +33,8 @@ def build_supervisor(
 ) -> tuple[Supervisor, WorkerPool]:
     """Returns a supervisor, ready to start, and its worker processes; `peers` are its services."""
     home = settings.home_dir
-    setup = WorkerSetup(
-        home=home,
-        models_address=settings.models_address,
-        memory_bytes_max=settings.run_memory_bytes_max,
-        checkpoint_policy=settings.checkpoint_policy,
-        log_level=outlook.log_level,
-        log_format=outlook.log_format,
-    )
     pool = WorkerPool(
-        setup,
+        worker_setup(settings, outlook),
         size=settings.workers,
         spare=settings.spare_workers,
         start_timeout_s=settings.worker_start_timeout_s,
@@ -63,6 +55,18 @@ def build_supervisor(
         lambda: peers.check_one("model_service"),
     )
     return supervisor, pool
+
+
+def worker_setup(settings: RunnerSettings, outlook: Outlook) -> WorkerSetup:
+    """Returns what a worker process is told at its start."""
+    return WorkerSetup(
+        home=settings.home_dir,
+        models_address=settings.models_address,
+        memory_bytes_max=settings.run_memory_bytes_max,
+        checkpoint_policy=settings.checkpoint_policy,
+        log_level=outlook.log_level,
+        log_format=outlook.log_format,
+    )
 
 
 def worker_id_of(name: str) -> str:

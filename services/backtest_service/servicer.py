@@ -8,6 +8,7 @@ from typing import Any
 
 from backlane.api.backtest.v1 import backtest_service_pb2 as pb
 from backlane.api.backtest.v1 import backtest_service_pb2_grpc as pb_grpc
+from backlane.backtest.request import BacktestRequest
 from backlane.rpc.callers import caller
 from backlane.wire.backtest import request_from_spec, result_to_proto, spec_from_request
 from backlane.wire.operations import operation_to_proto
@@ -22,7 +23,10 @@ class BacktestServicer(pb_grpc.BacktestServiceServicer):
     """Serves backlane.api.backtest.v1.BacktestService."""
 
     def __init__(
-        self, validator: RequestValidator, submission: Submission, results: Results
+        self,
+        validator: RequestValidator,
+        submission: Submission[BacktestRequest],
+        results: Results,
     ) -> None:
         self._validator = validator
         self._submission = submission

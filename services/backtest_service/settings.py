@@ -83,6 +83,18 @@ class BacktestServiceSettings(RunnerSettings, ServerSettings):
     port: int = Field(default=DEFAULT_PORT, ge=0, le=65535)
     """Port to listen on; 0 takes any free one, and address_file then says which."""
 
+    upload_bytes_max: int = Field(default=1024 * MIB, ge=1)
+    """Largest file that a client may upload, in bytes."""
+
+    uploads_bytes_max: int = Field(default=64 * 1024 * MIB, ge=1)
+    """Bytes of uploads kept under home/uploads; beyond it the least recently used are removed."""
+
+    paper_sessions_max: int = Field(default=64, ge=1, le=10_000)
+    """Paper sessions held at once; another one is refused."""
+
+    paper_idle_s: float = Field(default=600.0, gt=0, le=30 * 86_400)
+    """Seconds that a paper session is held without a stream; then it is put aside, on the disk."""
+
     probe_interval_s: float = Field(default=1.0, gt=0, le=3600)
     """Seconds between two looks at whether workers and the other services are there."""
 

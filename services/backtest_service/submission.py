@@ -1,48 +1,55 @@
 """From a request to its operation, and from an operation that ended badly to the next one."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Generic, TypeVar
 
-from backlane.backtest.request import BacktestRequest
 from backlane.client.operations import AsyncOperationsClient
 from backlane.errors import FieldViolation, InvalidRequestError
-from backlane.operations.operation import Operation
-from backlane.wire.backtest import spec_to_payload
+from backlane.operations.operation import Operation, Payload
 from backlane.wire.operation_checks import check_labels, check_name, check_request_id
 from backlane.wire.run_options import RunOptions
 from backlane.wire.violations import Violations
-from backtest_service.validation import RequestValidator
 
-OPERATION_KIND = "backtest.run"
+RequestT = TypeVar("RequestT")
 
 
-class Submission:
-    """Opens one operation for each request that can be run."""
+class Submission(Generic[RequestT]):
+    """Opens one operation of a kind for each request that can be run.
 
-    def __init__(self, validator: RequestValidator, operations: AsyncOperationsClient) -> None:
-        self._validator = validator
+    `settle` checks a request and returns what its operation carries; it raises for what cannot be
+    run.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        settle: Callable[[RequestT], Awaitable[Payload]],
+        operations: AsyncOperationsClient,
+    ) -> None:
+        self._kind = kind
+        self._settle = settle
         self._operations = operations
 
     async def submit(
         self,
         request_id: str,
-        request: BacktestRequest,
+        request: RequestT,
         labels: Mapping[str, str],
         options: RunOptions,
         client: str,
     ) -> Operation:
         """Validates and opens; the same request_id again returns the same operation.
 
-        `client` is who asks. Raises what RequestValidator.validate raises, RequestIdReusedError,
-        and QueueFullError.
+        `client` is who asks. Raises what `settle` raises, RequestIdReusedError, and QueueFullError.
         """
         found = Violations()
         check_request_id(found, request_id)
         check_labels(found, "labels", labels)
         found.raise_if_any()
-        validated = await self._validator.validate(request)
+        spec = await self._settle(request)
         return await self._operations.create(
-            OPERATION_KIND,
-            spec_to_payload(validated.request),
+            self._kind,
+            spec,
             request_id=request_id,
             client_name=client,
             labels=labels,
@@ -56,17 +63,17 @@ class Submission:
         """Opens an operation that goes on from the newest checkpoint of another one.
 
         The same request_id again returns the same operation. Raises OperationNotFoundError,
-        OperationNotTerminalError, NothingToResumeError, and InvalidRequestError when it is no
-        backtest.
+        OperationNotTerminalError, NothingToResumeError, and InvalidRequestError when it is of
+        another kind.
         """
         found = Violations()
         check_request_id(found, request_id)
         check_name(found, "operation", name)
         found.raise_if_any()
         source = await self._operations.get(name)
-        if source.kind != OPERATION_KIND:
+        if source.kind != self._kind:
             raise InvalidRequestError(
-                f"{name} is a {source.kind}, no {OPERATION_KIND}: resume it by ResumeOperation.",
+                f"{name} is a {source.kind}, no {self._kind}: resume it by ResumeOperation.",
                 metadata={"operation": name, "kind": source.kind},
                 violations=(FieldViolation("operation", f"is a {source.kind}"),),
             )

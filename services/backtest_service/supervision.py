@@ -24,7 +24,6 @@ from backlane.operations.events import MetricPoint
 from backlane.operations.operation import Operation, Progress
 from backlane.rpc.error_catalog import error_from_parts
 from backlane.sources.checkpoints import CheckpointFiles
-from backlane.wire.backtest import request_from_payload
 from backtest_service import run_directory
 from backtest_service.board import Board, Reading
 from backtest_service.checkpoint_commits import CheckpointCommits
@@ -32,6 +31,7 @@ from backtest_service.ends import RETRYABLE, End, Released, end_of, failed
 from backtest_service.lease_keeper import HeldLease
 from backtest_service.messages import (
     CheckpointWritten,
+    CycleDecided,
     NoteWritten,
     RunFailed,
     RunStopped,
@@ -41,6 +41,8 @@ from backtest_service.messages import (
     WorkerReady,
 )
 from backtest_service.outbox import REPORT_INTERVAL_S, Outbox, persist
+from backtest_service.run_kinds import request_of
+from backtest_service.trades import messages_of
 from backtest_service.worker import Worker, WorkerDied
 
 EQUITY_SERIES = "equity"
@@ -170,20 +172,20 @@ class Supervision:
                                 EQUITY_SERIES, reached.bar_index, reached.equity, reached.time_ns
                             ),
                         )
-                    await self._outbox.add(trades, points)
+                    await self._outbox.add(messages_of(trades), points)
                 case CheckpointWritten(checkpoint):
                     await self._checkpoints.commit(checkpoint)
                 case NoteWritten(text):
                     self._outbox.note(text)
                 case RunSucceeded(result):
                     return Succeeded(result)
-                case RunFailed(reason, message, metadata):
+                case RunFailed(reason, message, metadata, _):
                     if reason == OutOfMemoryError.reason:
                         self._worker.kill()  # the next run gets a process with a whole heap
                     return self._end_by_error(error_from_parts(reason, message, metadata))
                 case RunStopped():
                     return self._stopped()
-                case WorkerReady():
+                case WorkerReady() | CycleDecided():
                     continue
 
     def _end_by_error(self, error: BacklaneError) -> End:
@@ -305,7 +307,7 @@ def _start_of(operation: Operation, directory: Path) -> StartRun:
     newest = operation.checkpoints[0].number if operation.checkpoints else 0
     return StartRun(
         operation=operation.name,
-        request=request_from_payload(operation.spec),
+        request=request_of(operation),
         directory=directory,
         spec_sha256=hashlib.sha256(operation.spec.value).digest(),
         checkpoints=operation.checkpoints,

@@ -16,7 +16,7 @@ from backtest_service import run_directory
 from backtest_service.ends import End, Released
 from backtest_service.housekeeping import Housekeeping
 from backtest_service.lease_keeper import LeaseKeeper
-from backtest_service.submission import OPERATION_KIND
+from backtest_service.run_kinds import RUN_KINDS
 from backtest_service.supervision import RunLimits, Supervision
 from backtest_service.worker import Worker
 from backtest_service.worker_pool import WorkerPool
@@ -181,7 +181,7 @@ class Supervisor:
         while not self._draining.is_set():
             try:
                 assignment = await self._client.acquire(
-                    [OPERATION_KIND], wait_s=ACQUIRE_WAIT_S, request_id=request_id
+                    RUN_KINDS, wait_s=ACQUIRE_WAIT_S, request_id=request_id
                 )
             except BacklaneError as error:
                 self._say_once(error.message)

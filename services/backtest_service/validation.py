@@ -13,8 +13,9 @@ from backlane.errors import DatasetChangedError, InvalidRequestError, ModelDiges
 from backlane.inference.model_info import ModelInfo
 from backlane.market.bars import BarSeries
 from backlane.market.timeframe import Timeframe
+from backlane.operations.operation import Payload
 from backlane.sources.catalog import Catalog, Dataset
-from backlane.wire.backtest import as_spec_error
+from backlane.wire.backtest import as_spec_error, spec_to_payload
 
 SERIES_KEPT_MAX = 4
 """Base series kept in memory, as a sweep asks about the same bars again and again."""
@@ -78,6 +79,10 @@ class RequestValidator:
             return await self._validate(request)
         except InvalidRequestError as error:
             raise as_spec_error(error) from error
+
+    async def settle(self, request: BacktestRequest) -> Payload:
+        """Returns what the operation of a request carries; raises what `validate` raises."""
+        return spec_to_payload((await self.validate(request)).request)
 
     async def _validate(self, request: BacktestRequest) -> Validated:
         model = await self._models.get(request.model.resource_name)

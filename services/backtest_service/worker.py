@@ -83,7 +83,7 @@ class Worker:
         await self._spawn()
         try:
             async with asyncio.timeout(self._start_timeout_s):
-                await self._send(self._setup)
+                await self.send(self._setup)
                 message = await self.receive()
         except (WorkerDied, TimeoutError) as error:
             reason = error.exit_text if isinstance(error, WorkerDied) else "it took too long"
@@ -116,7 +116,7 @@ class Worker:
     async def start_run(self, command: StartRun) -> None:
         """Hands over a run; its messages come from `receive`. Raises WorkerDied."""
         self.board.wipe()
-        await self._send(command)
+        await self.send(command)
 
     async def receive(self) -> FromWorker:
         """Waits for the next message; raises WorkerDied when there will be none."""
@@ -130,7 +130,8 @@ class Worker:
             raise WorkerDied(await self._exit_text()) from error
         return cast(FromWorker, unpack(content))
 
-    async def _send(self, message: object) -> None:
+    async def send(self, message: object) -> None:
+        """Sends a message to the process; raises WorkerDied where there is none."""
         if self._writer is None:
             raise WorkerDied(_NO_PROCESS)
         try:

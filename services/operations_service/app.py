@@ -9,6 +9,7 @@ from backlane.api.operations.v1.operations_service_pb2_grpc import (
     add_OperationsServiceServicer_to_server,
 )
 from backlane.api.operations.v1.worker_service_pb2_grpc import add_WorkerServiceServicer_to_server
+from backlane.api.portfolios.v1 import portfolio_service_pb2
 from backlane.clock import Clock, SystemClock
 from backlane.errors import WatchLimitError
 from backlane.rpc.admission import MethodLimit, RateLimit
@@ -24,7 +25,12 @@ from operations_service.waiting import Waits
 from operations_service.watch import Watches
 
 OPERATIONS = operations_service_pb2.DESCRIPTOR.services_by_name["OperationsService"].full_name
-KNOWN_PAYLOADS = (backtest_pb2.BacktestSpec, backtest_pb2.BacktestResult)
+KNOWN_PAYLOADS = (
+    backtest_pb2.BacktestSpec,
+    backtest_pb2.BacktestResult,
+    portfolio_service_pb2.PortfolioSpec,
+    portfolio_service_pb2.PortfolioResult,
+)
 """What operations carry as Any: loaded here, so that reflection can resolve it for any client."""
 LONGRUNNING = operations_pb2.DESCRIPTOR.services_by_name["Operations"].full_name
 WORKERS = worker_service_pb2.DESCRIPTOR.services_by_name["WorkerService"].full_name

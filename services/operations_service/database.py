@@ -45,8 +45,8 @@ class Session:
         if len(rows) == 1:
             self._execute(statement, rows[0])
         elif rows:
-            text, _ = text_of(statement, self._dialect)
-            self._cursor().executemany(text, rows)
+            text, fixed = text_of(statement, self._dialect)
+            self._cursor().executemany(text, [{**fixed, **row} for row in rows] if fixed else rows)
 
     def rows(self, statement: sa.ClauseElement, values: Values = NOTHING) -> Sequence[Row]:
         """Returns all rows of a query."""

@@ -8,6 +8,7 @@ value keeps its bits: NaN, infinities and the negative zero come back as they we
 import json
 import struct
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import count
 
 from backlane.operations.events import MetricPoint
@@ -21,7 +22,7 @@ def pack(points: Sequence[MetricPoint]) -> bytes:
     """Returns the blob of points; their index is not in it."""
     numbers: dict[str, int] = {}
     which = [numbers.setdefault(point.series, len(numbers)) for point in points]
-    names = json.dumps(list(numbers)).encode()
+    names = _names_text(tuple(numbers))
     size = len(points)
     columns = struct.pack(
         f"<{size}H{size}q{size}q{size}d",
@@ -31,6 +32,12 @@ def pack(points: Sequence[MetricPoint]) -> bytes:
         *(point.value for point in points),
     )
     return _LENGTH.pack(len(names)) + names + columns
+
+
+@lru_cache(maxsize=256)
+def _names_text(names: tuple[str, ...]) -> bytes:
+    """Returns the JSON list of names; a run reports the same few series again and again."""
+    return json.dumps(names).encode()
 
 
 def unpack(blob: bytes, first_index: int) -> tuple[MetricPoint, ...]:

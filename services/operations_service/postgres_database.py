@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from psycopg.rows import dict_row
 from sqlalchemy.dialects import postgresql
 
-from operations_service import upgrading
+from operations_service import schema, upgrading
 from operations_service.database import Database, Session
 
 READERS = 4
@@ -58,6 +58,7 @@ class PostgresDatabase(Database):
     begin_look = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
     def __init__(self, url: sa.URL) -> None:
+        schema.add_postgresql()
         self._url = url.set(drivername="postgresql")
         self.channel = ""
         """What others listen to; known once the tables are there."""

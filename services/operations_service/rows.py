@@ -46,6 +46,14 @@ class Row(Protocol):
         """Returns the value of the column."""
         ...
 
+    def keys(self) -> Iterable[str]:
+        """Returns the names of the columns."""
+        ...
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yields the values, in the order of the names; where the row is a dict, the names."""
+        ...
+
 
 def operation_values(operation: Operation, row_id: int, request_id: str) -> Values:
     """Returns the row of an operation, without its payloads and its lease."""
@@ -168,6 +176,9 @@ def listed_state(operation: Operation) -> str:
 
 def operation_from(row: Row, lease: Lease | None = None) -> Operation:
     """Returns the operation of a row that is joined with its payloads."""
+    if not isinstance(row, dict):
+        # sqlite3.Row goes through all names at each look, of which there are three dozen here.
+        row = dict(zip(row.keys(), row, strict=True))
     result_type_url = row["result_type_url"]
     return Operation(
         name=row["name"],

@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 
 from backlane.operations.operation import State
 from operations_service import schema
@@ -17,11 +17,6 @@ from operations_service.rows import CHANGING_COLUMNS, REPORTED_COLUMNS
 _operations, _payloads = schema.operations.c, schema.payloads.c
 _leases, _request_ids, _clients = schema.leases.c, schema.request_ids.c, schema.clients.c
 _labels, _events, _chunks = schema.operation_labels.c, schema.events.c, schema.point_chunks.c
-
-_DIALECTS: dict[str, sa.Dialect] = {
-    "sqlite": sqlite.dialect(paramstyle="named"),
-    "postgresql": postgresql.psycopg.dialect(),  # type: ignore[no-untyped-call]
-}
 
 OPERATION_COLUMNS = (
     *schema.operations.c,
@@ -48,18 +43,27 @@ EVENT_QUERY = sa.select(
 
 
 @cache
+def _dialect(name: str) -> sa.Dialect:
+    if name == "sqlite":
+        return sqlite.dialect(paramstyle="named")
+    # Who uses SQLite does not wait for it at each start.
+    from sqlalchemy.dialects import postgresql
+
+    dialect: sa.Dialect = postgresql.psycopg.dialect()  # type: ignore[no-untyped-call]
+    return dialect
+
+
+@cache
 def text_of(statement: sa.ClauseElement, dialect: str) -> tuple[str, dict[str, Any]]:
     """Returns the text of one of the statements below, and the values that are part of it."""
-    compiled = statement.compile(dialect=_DIALECTS[dialect])
+    compiled = statement.compile(dialect=_dialect(dialect))
     fixed = {name: value for name, value in compiled.params.items() if value is not None}
     return str(compiled), fixed
 
 
 def rendered(query: sa.Select[Any], dialect: str) -> tuple[str, dict[str, Any]]:
     """Returns the text and the values of a query that was made for one use."""
-    compiled = query.compile(
-        dialect=_DIALECTS[dialect], compile_kwargs={"render_postcompile": True}
-    )
+    compiled = query.compile(dialect=_dialect(dialect), compile_kwargs={"render_postcompile": True})
     return compiled.string, dict(compiled.params)
 
 

@@ -136,14 +136,18 @@ class Writer:
 
     async def _next_batch(self) -> list[_Waiting]:
         """Returns all commands that wait, at least one; none at the end."""
+        waiting = await self._queue.get()
+        # Calls that have arrived, and are not here yet, come along: fewer and larger commits.
+        await asyncio.sleep(0)
         batch: list[_Waiting] = []
-        while not batch or not (self._queue.empty() or len(batch) == BATCH_COMMANDS_MAX):
-            waiting = await self._queue.get()
-            if waiting is None:
-                if batch:
-                    self._queue.put_nowait(None)
-                break
+        while waiting is not None:
             batch.append(waiting)
+            if self._queue.empty() or len(batch) == BATCH_COMMANDS_MAX:
+                break
+            waiting = self._queue.get_nowait()
+        else:
+            if batch:
+                self._queue.put_nowait(None)
         return batch
 
     async def _apply_and_answer(self, batch: list[_Waiting]) -> None:

@@ -33,6 +33,7 @@ WORLD_MODULES = {
     *("glob", "http", "logging", "multiprocessing", "os", "pathlib", "shutil", "socket"),
     *("sqlite3", "subprocess", "tempfile", "threading", "urllib"),
 }
+CUT_PLACES = ("services/backlane/signals/", "services/backlane/cycle/")
 TORCH_PLACES = (
     "services/backlane/inference/",
     "services/backlane/sources/bundle.py",
@@ -133,6 +134,15 @@ def no_world_in_the_pipeline(source: Source) -> Offences:
     for node in source.nodes:
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "open":
             yield node.lineno, "open: a stage reads no files; do this in sources"
+
+
+def no_way_back_from_a_view(source: Source) -> Offences:
+    """What was cut at a time is a view; its `base` is the whole, later bars and all."""
+    if not source.path.startswith(CUT_PLACES):
+        return
+    for node in source.nodes:
+        if isinstance(node, ast.Attribute) and node.attr == "base":
+            yield node.lineno, f"{ast.unparse(node)}: read what the context holds"
 
 
 def torch_in_its_place(source: Source) -> Offences:
@@ -265,6 +275,7 @@ RULES: tuple[Rule, ...] = (
     no_print,
     no_clock_or_chance_in_the_pipeline,
     no_world_in_the_pipeline,
+    no_way_back_from_a_view,
     torch_in_its_place,
     documented_public_names,
     telling_docstrings,

@@ -30,6 +30,7 @@ LIGHT_MODULES = (
     "backlane.client.operations",
     "backlane.client.models",
     "backlane.client.backtests",
+    "backlane.client.portfolios",
     "backlane.cli.main",
 )
 
@@ -93,8 +94,10 @@ def test_the_backtest_service_loads_no_torch():
 
 
 def test_the_operations_service_loads_nothing_that_computes():
-    unwelcome = _loaded_by("import operations_service.app") & HEAVY
-    assert unwelcome == set()
+    loaded = _loaded_by("import operations_service.app")
+    assert loaded & HEAVY == set()
+    # Only who uses PostgreSQL waits for its dialect.
+    assert "sqlalchemy.dialects.postgresql" not in loaded
 
 
 @pytest.mark.slow

@@ -59,6 +59,8 @@ PLANTED = [
     (rules.no_world_in_the_pipeline, STAGE, "from pathlib import Path"),
     (rules.no_world_in_the_pipeline, STAGE, "def f():\n    import os.path"),
     (rules.no_world_in_the_pipeline, STAGE, "open('x')"),
+    (rules.no_way_back_from_a_view, "services/backlane/signals/momentum.py",
+     "def f(panel):\n    return panel.close.base[-1]"),
     (rules.torch_in_its_place, "services/backlane/cli/data.py", "def f():\n    import torch.nn"),
     (rules.documented_public_names, STAGE, "x = 1"),
     (rules.documented_public_names, STAGE, "'''A b c d.'''\ndef f(): pass"),

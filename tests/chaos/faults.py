@@ -1,7 +1,7 @@
 """What is done to the processes, the network and the disks: one fault at a time in each lane.
 
-Lanes run beside each other, each with its own chance from the seed: the registry with its store
-and its disk, the runners with their workers, and the rest. `all` takes the locks of everything.
+Lanes run beside each other, each with its own chance from the seed: the registry and its disk, the
+runners with their workers, the network, and the rest. `all` takes the locks of everything.
 """
 
 import os
@@ -17,9 +17,17 @@ from contextlib import ExitStack, contextmanager, suppress
 from tests.chaos.stand import LEASE_TTL_S, Stand
 
 Fault = Callable[[random.Random], None]
-DRAIN_DEADLINE_S = 15.0
+DRAIN_DEADLINE_S = 30.0
+"""The services allow themselves 10 s, and give back what they hold; a busy machine needs longer."""
 START_TRIES = 3
 """Of 30 s each: the machine may be busy with something else."""
+
+PAUSES = {"network": 6.0}
+"""How many times longer a lane pauses than the others: to cut a connection takes no time at all,
+and would happen more often than all the kills together."""
+
+CHILD_LOOKS_MAX, CHILD_LOOK_S = 40, 0.05
+"""Looks for a worker that runs something, and the time between two."""
 
 
 class Faults:
@@ -29,7 +37,7 @@ class Faults:
         self._stand = stand
         self.counts: Counter[str] = Counter()
         self.missed: Counter[str] = Counter()
-        """Faults that found nothing to hit."""
+        """Faults that found nothing to hit, and starts that had to be tried again."""
         self.problems: list[str] = []
 
     def lanes(self) -> dict[str, dict[str, tuple[Fault, int]]]:
@@ -39,8 +47,6 @@ class Faults:
             "term operations": (lambda chance: self._term(chance, self._stand.replicas()), 2),
             "stop operations": (lambda chance: self._stop(chance, self._stand.replicas()), 1),
         }
-        if self._stand.is_shared:
-            registry["cut store"] = (self._cut_store, 3)
         if self._stand.registry_disk.is_there:
             registry["registry disk full"] = (self._fill_registry, 2)
         runners: dict[str, tuple[Fault, int]] = {
@@ -51,16 +57,20 @@ class Faults:
             "term runner": (lambda chance: self._term(chance, self._stand.runners()), 2),
             "stop runner past lease": (self._stop_runner, 1),
         }
-        if self._stand.checkpoints_disk.is_there:
-            runners["checkpoints disk full"] = (self._fill_checkpoints, 2)
-        rest: dict[str, tuple[Fault, int]] = {
-            "cut clients": (self._cut_clients, 6),
+        network: dict[str, tuple[Fault, int]] = {
+            "cut clients": (self._cut_clients, 4),
             "silence clients": (self._silence_clients, 1),
+        }
+        if self._stand.is_shared:
+            network["cut store"] = (self._cut_store, 4)
+        rest: dict[str, tuple[Fault, int]] = {
             "kill models": (lambda chance: self._kill(chance, ["models"]), 1),
             "term models": (lambda chance: self._term(chance, ["models"]), 1),
             "kill all": (self._kill_all, 1),
         }
-        return {"registry": registry, "runners": runners, "rest": rest}
+        if self._stand.checkpoints_disk.is_there:
+            rest["checkpoints disk full"] = (self._fill_checkpoints, 2)
+        return {"registry": registry, "runners": runners, "network": network, "rest": rest}
 
     def happened(self, name: str) -> None:
         """Counts one that took place."""
@@ -89,9 +99,10 @@ class Faults:
         for tries_left in reversed(range(START_TRIES)):
             try:
                 self._stand.processes[name].start()
-            except TimeoutError:
+            except (TimeoutError, RuntimeError):
                 if not tries_left:
                     raise
+                self.missed[f"start of {name}"] += 1
             else:
                 return
 
@@ -130,12 +141,12 @@ class Faults:
 
     def _a_child(self, chance: random.Random) -> int:
         """A worker that runs something; waits a moment for one, raises LookupError without."""
-        for _ in range(100):
+        for _ in range(CHILD_LOOKS_MAX):
             found = self._stand.children(is_busy=True)
             if found:
                 time.sleep(chance.uniform(0.0, 0.7))
                 return chance.choice(found)
-            time.sleep(0.05)
+            time.sleep(CHILD_LOOK_S)
         raise LookupError("nothing runs")
 
     def _cut_store(self, chance: random.Random) -> None:
@@ -191,7 +202,10 @@ class Faults:
 
 
 class Lane(threading.Thread):
-    """Does one fault after the other, with pauses, until it is told that it is enough."""
+    """Does one fault after the other, with pauses, until it is told that it is enough.
+
+    Each one of its menu comes once, in an order by chance; from then on their weights decide.
+    """
 
     def __init__(
         self,
@@ -206,14 +220,15 @@ class Lane(threading.Thread):
         self._menu, self._faults = menu, faults
         self._chance = random.Random(f"{seed} {name}")
         self._is_over = is_over
-        self._pause_s = pause_s
+        self._pause_s = pause_s * PAUSES.get(name, 1.0)
 
     def run(self) -> None:
         """Lets one of the faults happen after the other."""
         names = list(self._menu)
         weights = [weight for _, weight in self._menu.values()]
+        first = self._chance.sample(names, len(names))
         while not self._is_over.wait(self._chance.uniform(0.2, 2.0) * self._pause_s):
-            (name,) = self._chance.choices(names, weights)
+            name = first.pop() if first else self._chance.choices(names, weights)[0]
             try:
                 self._menu[name][0](self._chance)
             except LookupError:

@@ -387,6 +387,7 @@ def test_up_starts_a_service_that_dies_again_where_it_was(up: _Up):
     assert up.process.returncode == 0, said
 
 
+@pytest.mark.long
 def test_a_run_goes_on_when_all_services_of_up_are_killed_in_its_middle(up: _Up):
     up.cli.ok("data", "sample")
     name = up.cli.json(*RUN, "--detach")["operation"]

@@ -292,7 +292,12 @@ def complaint(method: MethodDescriptor, error: grpc.RpcError) -> str:
 
 
 def is_path(descriptor: Descriptor, path: str) -> bool:
-    """Says whether a path leads to a field: names, [index] after a list, a key after a map."""
+    """Says whether a path leads to a field: names, [index] after a list, a key after a map.
+
+    What lies in a Struct has the path that it has in JSON.
+    """
+    if descriptor.full_name == "google.protobuf.Struct":
+        return True
     name, _, rest = path.partition(".")
     plain = re.sub(r"\[.*", "", name)
     field = descriptor.fields_by_name.get(plain)

@@ -98,6 +98,16 @@ def test_the_result_comes_with_its_trades_and_files(said: str):
     assert json.loads(content)["result_digest"] == summary["resultDigest"]
 
 
+def test_a_portfolio_is_uploaded_run_and_decided_about(said: str):
+    documents = _documents(said)
+    (missing,) = (each["missingDigests"] for each in documents if "missingDigests" in each)
+    uploaded = next(each for each in documents if "sizeBytes" in each)
+    assert uploaded["digest"] == missing[0]
+    outcome = next(each["outcome"] for each in documents if "outcome" in each)
+    assert {order["symbol"] for order in outcome["orders"]} <= {"ASH", "OAK"}
+    assert outcome["barTime"] == "2024-02-20T00:00:00Z"
+
+
 def test_google_and_the_cursor_tell_of_the_same_run(said: str):
     documents = _documents(said)
     google = next(each for each in documents if "done" in each)

@@ -18,7 +18,7 @@ from backlane.testing.servers import wait_until
 from tests.e2e.stack import Stack, long_request, short_request
 from tests.e2e.watched import Watched, until_trades, watch_from_begin
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(180)]
 ONE_ATTEMPT = RunOptions(max_attempts=1)
 """A run that is not tried again shows how an attempt ended."""
 

@@ -21,7 +21,7 @@ from backlane.wire.backtest import spec_to_payload
 from tests.e2e.stack import Stack, long_request, short_request
 from tests.e2e.watched import Watched, until_trades, watch_from_begin
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(180)]
 SLOWLY = {
     "BACKLANE_FAILPOINTS": "worker.slice_simulated=sleep:0.1",
     "BACKLANE_WORKER_CHECKPOINT_INTERVAL_BARS": "4000",

@@ -14,12 +14,14 @@
 | exception texts that leave the server | `test_rpc`: an unforeseen error leaves an id and nothing else |
 | trailers beyond 8 KiB | `test_rpc::test_the_largest_error_arrives_every_time`, `test_error_catalog` |
 | details that asyncio errors do not decode | `test_rpc::test_every_error_arrives_as_it_was_raised` |
+| a task and a look at it for each registered method, at every call | `test_no_method_is_registered_with_the_server` |
 | read() and iteration mixed on one call | `test_no_call_is_read_in_two_ways` |
 | break out of `async for` leaves the stream open | `test_watches_that_break_leave_nothing_behind` |
 | many event loops in one process | one `asyncio.run` per process: `test_every_server_is_asynchronous` |
 | a drain that cuts watches off | `test_a_drain_of_500_watches_loses_nothing` |
 | open streams that make unary calls wait | `test_watches_and_calls_have_connections_of_their_own` |
 | http_proxy before loopback | `test_rpc`: a proxy does not stand before loopback |
+| a connection that is silent for one call is silent for the next | `test_a_call_without_an_answer_costs_its_connection` |
 | messages over the receiver's limit | `test_no_message_of_a_watch_is_larger_than_a_page` |
 | interceptors that cannot abort | limits in `test_rpc` and `test_operations_service` |
 | streams are not retried once they have begun | restarts in `test_operations_watch`, `test_operations_replicas` |
@@ -33,6 +35,7 @@
 # ruff: noqa: E501 - rows of a table
 
 import asyncio
+import contextlib
 import ctypes
 import gc
 import os
@@ -40,7 +43,7 @@ import re
 import uuid
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import grpc
 import psutil
@@ -49,11 +52,13 @@ from grpc._cython import cygrpc
 
 from backlane.api.operations.v1 import operations_service_pb2 as pb
 from backlane.api.operations.v1.operations_service_pb2_grpc import OperationsServiceStub
+from backlane.client.connection import AioConnection
 from backlane.client.operations import AsyncOperationsClient, OperationsClient, watch_request
+from backlane.errors import CallTimeoutError
 from backlane.operations.commands import NewOperation, Succeeded, TelemetryBatch
 from backlane.operations.events import MetricPoint
 from backlane.operations.watching import Phase, StartAt, WatchMessage
-from backlane.rpc.channel import aio_channel, channel_options
+from backlane.rpc.channel import Purpose, aio_channel, channel_options
 from backlane.rpc.server import server_options
 from backlane.testing.servers import ServiceProcess, running, wait_until_async
 from backlane.wire.operation_requests import new_operation_to_proto
@@ -117,11 +122,81 @@ async def test_every_option_exists_in_the_library() -> None:
     assert wrong not in library
 
 
+async def test_no_method_is_registered_with_the_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """22 registered methods cost a third of the calls a second; all are found by name as well."""
+    registered: list[str] = []
+    monkeypatch.setattr(
+        "grpc.aio._server.Server.add_registered_method_handlers",
+        lambda _server, name, _handlers: registered.append(name),
+    )
+    async with served(tmp_path) as address, both(address) as (client, _):
+        made = await client.create(KIND, SPEC)
+        assert await client.get(made.name) == made
+    assert registered == []
+
+
 async def test_watches_and_calls_have_connections_of_their_own() -> None:
-    watch = dict(channel_options("127.0.0.1:1", "watch"))
-    unary = dict(channel_options("127.0.0.1:1", "unary"))
-    assert watch["grpc.use_local_subchannel_pool"] == 1
-    assert "grpc.use_local_subchannel_pool" not in unary
+    for purpose in get_args(Purpose):
+        assert dict(channel_options("127.0.0.1:1", purpose))["grpc.use_local_subchannel_pool"] == 1
+
+
+class Muting:
+    """Passes connections on to a server; those that are open when it is muted stay silent."""
+
+    def __init__(self, target: str) -> None:
+        self._host, _, self._port = target.rpartition(":")
+        self._muted: set[asyncio.StreamWriter] = set()
+        self._open: set[asyncio.StreamWriter] = set()
+
+    def mute(self) -> None:
+        """Swallows what goes either way on every connection that is open now."""
+        self._muted |= self._open
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Joins a client with the server."""
+        there, here = await asyncio.open_connection(self._host, int(self._port)), (reader, writer)
+        await asyncio.gather(self._pass(here[0], there[1]), self._pass(there[0], here[1]))
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._open.add(writer)
+        with contextlib.suppress(OSError), contextlib.closing(writer):
+            while content := await reader.read(1 << 16):
+                if writer not in self._muted:
+                    writer.write(content)
+
+
+def listening_at(server: asyncio.Server) -> str:
+    return f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+@pytest.mark.parametrize("is_given_up", [False, True])
+async def test_a_call_without_an_answer_costs_its_connection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_given_up: bool
+) -> None:
+    """The wire that swallowed one call is not asked again: the next call takes a new one.
+
+    `is_given_up`: the caller's own caller waits no longer, before the deadline of this call.
+    """
+    monkeypatch.setattr("backlane.client.connection.SUSPECT_S", 0.1)
+    async with served(tmp_path) as address:
+        front = Muting(address)
+        async with (
+            await asyncio.start_server(front.serve, "127.0.0.1", 0) as server,
+            AsyncOperationsClient(address) as client,
+            AioConnection("operations", listening_at(server)) as connection,
+        ):
+            request = pb.GetOperationRequest(name=(await client.create(KIND, SPEC)).name)
+            await connection.ask(OperationsServiceStub, "GetOperation", request)
+            front.mute()
+            with pytest.raises(TimeoutError if is_given_up else CallTimeoutError):
+                async with asyncio.timeout(0.3 if is_given_up else None):
+                    await connection.ask(
+                        OperationsServiceStub, "GetOperation", request, deadline_s=0.6
+                    )
+            found = await connection.ask(OperationsServiceStub, "GetOperation", request)
+            assert found.operation.name == request.name
 
 
 async def test_a_submission_cut_off_at_its_deadline_is_made_once(tmp_path: Path) -> None:

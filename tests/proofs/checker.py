@@ -321,10 +321,10 @@ def _compare(name: str, promise: Promise, seen: Seen, found: Problems) -> None:
             found.add(f"{name}: trade {number} is lost, or another one")
     notes = Counter(seen.notes)
     for note in promise.notes:
-        if notes[note] != 1:
-            found.add(f"{name}: note {note!r} is there {notes[note]} times")
+        if not notes[note]:
+            found.add(f"{name}: note {note!r} is lost")
     for note, count in notes.items():
-        if count > 1 and note not in promise.notes:
+        if count > 1:
             found.add(f"{name}: note {note!r} is there {count} times")
     for number, sha256 in promise.checkpoints.items():
         if seen.checkpoints.get(number) != sha256:

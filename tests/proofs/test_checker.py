@@ -175,7 +175,7 @@ def test_a_log_with_all_that_was_acknowledged_keeps_every_promise() -> None:
         ({"steps": {("x", 1): 0.5}}, "point ('x', 2) is None"),
         ({"steps": {("x", 1): 0.5, ("x", 2): -0.5}}, "point ('x', 2) is -0.5"),
         ({"trades": []}, "trade 1 is lost"),
-        ({"notes": []}, "note 'hello' is there 0 times"),
+        ({"notes": []}, "note 'hello' is lost"),
         ({"notes": ["hello", "hello"]}, "note 'hello' is there 2 times"),
         ({"checkpoints": {}}, "checkpoint 1 is lost"),
         ({"state": R}, "acknowledged was SUCCEEDED"),

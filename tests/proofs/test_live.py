@@ -462,6 +462,7 @@ def play(stage: Stage, **options: Any) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(0)
 def test_the_service_does_what_the_model_says(store_url: str) -> None:
     stage = Stage(store_url)

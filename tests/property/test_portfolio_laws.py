@@ -14,12 +14,12 @@ from backlane.backtest.portfolio_config import PortfolioConfig
 from backlane.backtest.portfolio_result import LinearCosts, PortfolioRun, Targets
 from backlane.backtest.portfolio_run import parse_portfolio_config, run_portfolio
 from backlane.backtest.portfolio_simulator import FillTime, simulate_portfolio
-from backlane.backtest.portfolio_strategies import STRATEGIES
+from backlane.cycle.strategies import BUILT_IN
 from backlane.execution.target_orders import MIN_ORDER_QUANTITY, BookOrderOutcome
 from backlane.panel.events import Events
 from backlane.panel.panel import Panel
+from tests.property.portfolio_panels import DAY_NS, panel_of, weights_of
 
-DAY_NS = 86_400_000_000_000
 LAW = settings(
     deadline=None,
     derandomize=True,
@@ -30,31 +30,6 @@ CASH = 10_000.0
 COSTS = LinearCosts(1.0, 2.5, 5.0)
 # Sums of some hundred amounts of money around 1e4 round at 1e-12 of them each.
 MONEY_ATOL = 1e-6
-
-
-def panel_of(seed: int, times: int, symbols: int, gap_share: float) -> Panel:
-    rng = np.random.default_rng(seed)
-    close = 50.0 * np.exp(np.cumsum(rng.normal(0, 0.02, (times, symbols)), axis=0))
-    opened = close * np.exp(rng.normal(0, 0.01, close.shape))
-    is_gap = rng.random(close.shape) < gap_share
-    for values in (close, opened):
-        values[is_gap] = np.nan
-    time_ns = np.arange(times) * DAY_NS
-    volume = np.where(is_gap, np.nan, rng.integers(1_000, 9_000, close.shape).astype(float))
-    high, low = np.maximum(opened, close) * 1.01, np.minimum(opened, close) * 0.99
-    names = tuple(f"S{at}" for at in range(symbols))
-    return Panel(names, time_ns, time_ns, opened, high, low, close, volume)
-
-
-def weights_of(seed: int, shape: tuple[int, int]) -> NDArray[np.float64]:
-    """Long, short, flat and undecided, row by row and cell by cell."""
-    rng = np.random.default_rng(seed + 1)
-    weights = rng.uniform(-0.4, 0.4, shape)
-    weights[rng.random(shape) < 0.2] = 0.0
-    weights[rng.random(shape) < 0.1] = np.nan
-    weights[rng.random(shape[0]) < 0.2] = np.nan
-    weights[rng.random(shape[0]) < 0.1] = 0.0
-    return weights
 
 
 def targets_of(weights: NDArray[np.float64]) -> Targets:
@@ -253,6 +228,16 @@ STRATEGY_PARAMETERS: dict[str, list[dict[str, Any]]] = {
             "rebalance": "W",
         }
     ],
+    "trigger_rules": [
+        {
+            "leader": "S0",
+            "instruments": {
+                symbol: {"tier": 1, "spread_bps": 5.0, "depth": 1e6, "volume_24h": 1e9}
+                for symbol in ("S0", "S1", "S2")
+            },
+            "triggers": {"has_atr_filter": False},
+        }
+    ],
 }
 
 
@@ -288,7 +273,7 @@ every_strategy = pytest.mark.parametrize(
 
 
 def test_every_strategy_is_under_the_laws() -> None:
-    assert set(STRATEGY_PARAMETERS) == set(STRATEGIES)
+    assert set(STRATEGY_PARAMETERS) == set(BUILT_IN)
 
 
 @every_strategy

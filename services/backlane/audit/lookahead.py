@@ -60,7 +60,7 @@ def audit_lookahead(
     causes = Causes(whole.model, request.resolved_switches(), bars, whole.bars.timeframe.label)
     audit = _Lookahead(request, predictor, bars, recording, whole, causes)
     random = np.random.default_rng(seed)
-    rows = _chosen_rows(len(whole.bars), bar_count, random)
+    rows = chosen_rows(len(whole.bars), bar_count, random)
     for done, row in enumerate(rows, start=1):
         audit.replay_at(row, random)
         if on_progress is not None:
@@ -185,7 +185,7 @@ class _Lookahead:
             self._found[key] = merged
 
 
-def _chosen_rows(simulated: int, bar_count: int, random: np.random.Generator) -> list[int]:
+def chosen_rows(simulated: int, bar_count: int, random: np.random.Generator) -> list[int]:
     """Returns the first bar and seeded others, in order; the last bar has no future."""
     if simulated < 2:
         raise NotEnoughBarsError(

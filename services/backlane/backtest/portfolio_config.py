@@ -1,124 +1,151 @@
 """The configuration of a portfolio run: one record, as its YAML file holds it."""
 
-from difflib import get_close_matches
 from enum import StrEnum
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
-from backlane.backtest.portfolio_result import LinearCosts
+from backlane.backtest.execution_config import (
+    CostsConfig,
+    ExecutionConfig,
+    MarginConfig,
+    book_rules,
+)
+from backlane.backtest.mode_config import ReplayConfig, StressConfig
+from backlane.backtest.portfolio_bars import book_bars
 from backlane.backtest.portfolio_simulator import FillTime
-from backlane.errors import FieldViolation, InvalidRequestError
+from backlane.cycle.config_record import ConfigRecord, plain_number
+from backlane.cycle.risk_config import RiskConfig
+from backlane.cycle.universe_stage import UniverseConfig
+from backlane.panel.panel import Panel
+from backlane.panel.stress import stressed_panel
+from backlane.portfolio.book_full_loop import BookBars
+from backlane.portfolio.book_rules import BookRules
 
-MAX_COST_BPS = 10_000.0
-"""A cost above the whole notional is a mistake in its unit."""
+OPTIONAL_SECTIONS = (
+    "execution",
+    "margin",
+    "strategy",
+    "strategies",
+    "universe",
+    "risk",
+    "failed_cycles_max",
+    "replay",
+    "stress",
+)
 
 
 class RunMode(StrEnum):
-    """How the cycle is driven. A file's other modes are refused, naming these."""
+    """How the cycle is driven: where its bars come from, and who waits for them."""
 
     BACKTEST = "backtest"
-
-
-class ConfigRecord(BaseModel):
-    """A section of a configuration: it refuses what it does not know."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-_RecordT = TypeVar("_RecordT", bound=ConfigRecord)
-
-
-def plain_number(value: object) -> object:
-    """Refuses what pydantic would make a number of: true is no amount of money."""
-    if isinstance(value, bool | str):
-        raise ValueError(f"{value!r} is no number")  # noqa: TRY004 - pydantic wants ValueError
-    return value
-
-
-_Bps = Annotated[float, BeforeValidator(plain_number), Field(ge=0, le=MAX_COST_BPS)]
+    REPLAY = "replay"
+    STRESS = "stress"
+    PAPER = "paper"
+    END_OF_DAY = "end_of_day"
 
 
 class StrategyConfig(ConfigRecord):
     """Which strategy, and its parameters; the strategy itself checks those."""
 
     name: Annotated[str, Field(min_length=1, max_length=100)]
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Any] = Field(default_factory=dict)
+
+
+class SharedStrategyConfig(StrategyConfig):
+    """One of several strategies: its share of the book, and its budget in one cycle.
+
+    Target weights and sizes of proposals are multiplied by `weight`. The budget is of proposals to
+    trade: how many, and the share of equity that they may ask for together.
+    """
+
+    weight: Annotated[float, BeforeValidator(plain_number), Field(gt=0, le=100)]
+    trades_per_cycle_max: Annotated[int, Field(ge=1, le=10_000, strict=True)] | None = None
+    at_risk_max: Annotated[float, BeforeValidator(plain_number), Field(gt=0, le=10)] | None = None
 
 
 class DataConfig(ConfigRecord):
     """Files: the panel, and the events by source; relative to the file of the configuration."""
 
     panel: Annotated[str, Field(min_length=1)]
-    events: dict[str, Annotated[str, Field(min_length=1)]] = {}
-
-
-class CostsConfig(ConfigRecord):
-    """Linear costs in basis points of the notional, each charged once (SPEC B9)."""
-
-    commission_bps: _Bps = 0.0
-    half_spread_bps: _Bps = 0.0
-    impact_bps: _Bps = 0.0
-
-    @property
-    def linear(self) -> LinearCosts:
-        """The same for the simulator."""
-        return LinearCosts(self.commission_bps, self.half_spread_bps, self.impact_bps)
+    events: dict[str, Annotated[str, Field(min_length=1)]] = Field(default_factory=dict)
 
 
 class PortfolioConfig(ConfigRecord):
-    """Everything that decides the outcome of a portfolio run."""
+    """Everything that decides the outcome of a portfolio run.
 
-    strategy: StrategyConfig
+    Either `strategy` or `strategies` names what decides. A run ends when more than
+    `failed_cycles_max` of its cycles fail.
+    """
+
+    strategy: StrategyConfig | None = None
+    strategies: Annotated[tuple[SharedStrategyConfig, ...], Field(max_length=100)] = ()
     data: DataConfig
     initial_cash: Annotated[float, BeforeValidator(plain_number), Field(gt=0, le=1e15)] = 100_000.0
     costs: CostsConfig = CostsConfig()
     fill: FillTime = FillTime.NEXT_OPEN
+    execution: ExecutionConfig = ExecutionConfig()
+    margin: MarginConfig = MarginConfig()
     compounding: Annotated[bool, Field(strict=True)] = True
     mode: RunMode = RunMode.BACKTEST
+    replay: ReplayConfig = ReplayConfig()
+    stress: StressConfig = StressConfig()
+    universe: UniverseConfig = UniverseConfig()
+    risk: RiskConfig = RiskConfig()
+    failed_cycles_max: Annotated[int, Field(ge=0, le=1_000_000, strict=True)] = 0
 
+    @model_validator(mode="after")
+    def _stress_does_something(self) -> Self:
+        if self.mode is RunMode.STRESS and self.stress.is_harmless:
+            raise ValueError("mode stress needs a section stress that says what is done")
+        return self
 
-def parse_record(record: type[_RecordT], content: object, root: str = "") -> _RecordT:
-    """Builds a record from plain data, as a YAML file holds it; `root` is put before the fields.
+    @model_validator(mode="after")
+    def _sized_where_it_fills(self) -> Self:
+        if self.execution.sized_at == "open" and self.fill is FillTime.THIS_CLOSE:
+            raise ValueError("execution.sized_at open needs fill next_open")
+        return self
 
-    Raises InvalidRequestError with one violation for each mistake, and what was meant, perhaps.
-    """
-    try:
-        return record.model_validate(content)
-    except ValidationError as error:
-        violations = tuple(_violation(record, root, detail) for detail in error.errors())
-        raise not_valid(violations) from None
+    def fed(self, panel: Panel) -> Panel:
+        """Returns the panel that the cycle is fed with: in mode stress a worse one."""
+        if self.mode is not RunMode.STRESS:
+            return panel
+        return stressed_panel(panel, self.stress.rules)
 
+    @property
+    def rules(self) -> BookRules:
+        """How orders fill and what that costs, for the book."""
+        at_close = self.fill is FillTime.THIS_CLOSE
+        costs = self.costs
+        if self.mode is RunMode.STRESS:
+            costs = self.stress.widened(costs)
+        return book_rules(costs, self.execution, self.margin, fills_this_close=at_close)
 
-def not_valid(violations: tuple[FieldViolation, ...]) -> InvalidRequestError:
-    """Returns the error that names every mistake of a configuration."""
-    lines = "; ".join(f"{each.field}: {each.description}" for each in violations)
-    return InvalidRequestError(f"The configuration is not valid. {lines}", violations=violations)
+    @property
+    def lot_when_placed(self) -> float:
+        """Units of a lot by which a cycle rounds; 0 for none, or where the book does it later."""
+        return 0.0 if self.execution.sized_at == "open" else self.execution.lot_size or 0.0
 
+    def bars(self, panel: Panel) -> BookBars:
+        """Returns the bars of a panel for the book, with its sessions and delistings.
 
-def _violation(record: type[BaseModel], root: str, detail: Any) -> FieldViolation:
-    path = [str(part)[:80] for part in detail["loc"]]
-    if detail["type"] == "extra_forbidden":
-        known = _fields_beside(record, path)
-        close = get_close_matches(path[-1], known, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"the fields are {', '.join(known)}"
-        description = f"is no field; {hint}"
-    elif detail["type"] == "missing":
-        description = "is missing"
-    elif detail["type"] == "enum":
-        accepted = detail["ctx"]["expected"].replace("'", "")
-        close = get_close_matches(str(detail["input"]), accepted.replace(" or ", ", ").split(", "))
-        hint = f"; did you mean {close[0]}?" if close else ""
-        description = f"{detail['input']!r} is not accepted: write {accepted}{hint}"
-    else:
-        description = str(detail["msg"]).removeprefix("Value error, ")
-    return FieldViolation(".".join([root, *path] if root else path) or "config", description)
+        Raises InvalidRequestError for a delisting of an instrument that the panel does not have.
+        """
+        execution = self.execution
+        delistings = [each.delisting for each in execution.delistings]
+        return book_bars(panel, self.rules, execution.session, delistings)
 
-
-def _fields_beside(record: type[BaseModel], path: list[str]) -> tuple[str, ...]:
-    """Returns the fields of the section that the last part of `path` was written into."""
-    section = record
-    for name in path[:-1]:
-        inner = section.model_fields[name].annotation if name in section.model_fields else None
-        section = inner if isinstance(inner, type) and issubclass(inner, BaseModel) else section
-    return tuple(section.model_fields)
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_used(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leaves out the sections that say nothing: a plain configuration stays a plain one."""
+        document: dict[str, Any] = serialize(self)
+        for name in OPTIONAL_SECTIONS:
+            if getattr(self, name) == type(self).model_fields[name].default:
+                document.pop(name, None)
+        return document

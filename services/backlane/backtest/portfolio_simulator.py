@@ -11,15 +11,19 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from backlane.backtest.portfolio_bars import book_bars
 from backlane.backtest.portfolio_result import LinearCosts, PortfolioRun, Targets
 from backlane.panel.panel import Panel
-from backlane.portfolio.book import Book
-from backlane.portfolio.book_loop import NO_ORDER, replay_book, run_book
-from backlane.portfolio.book_records import BOOK_FILL_DTYPE, BOOK_ORDER_DTYPE
+from backlane.portfolio.book import new_book
+from backlane.portfolio.book_full_loop import BookBars
+from backlane.portfolio.book_loop import replay_book
+from backlane.portfolio.book_records import BOOK_FILL_DTYPE
+from backlane.portfolio.book_rules import BookRules
+from backlane.portfolio.portfolio_book import PortfolioBook
 from backlane.portfolio.round_trips import round_trips
 
-FIRST_RECORDS = 1024
-"""Orders that a run has room for at first, at least; the room doubles when it is full."""
+Curves = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
+"""Money that weights are shares of, equity and cash at each close, (times,) each."""
 NO_COSTS = LinearCosts()
 
 
@@ -38,38 +42,48 @@ def simulate_portfolio(
     costs: LinearCosts = NO_COSTS,
     fill: FillTime = FillTime.NEXT_OPEN,
     compounding: bool = True,
+    rules: BookRules | None = None,
+    bars: BookBars | None = None,
 ) -> PortfolioRun:
     """Returns what following the weights of `targets` gave.
 
     The units of a target are weight * capital / close of the decision, where the capital is the
     equity at that close, or, without `compounding`, the initial cash. An instrument without a bar
-    is not sized; an exit from it is ordered all the same. Weights that are infinite, or of another
-    shape than the panel, raise ValueError.
+    is not sized; an exit from it is ordered all the same. `rules` say more than `costs` and `fill`,
+    and stand in their place; `bars` say more than the panel. Weights that are infinite, or of
+    another shape than the panel, raise ValueError.
     """
     shape = (len(panel), len(panel.symbols))
     if targets.weights.shape != shape:
         raise ValueError(f"weights have shape {targets.weights.shape}, the panel {shape}")
     if np.isinf(targets.weights).any():
         raise ValueError("weights are infinite: give a share of the capital, 0 or NaN")
-    book = Book.new(shape[1], initial_cash)
-    pending = np.full(shape[1], NO_ORDER, np.int64)
-    bases, equity, cash = (np.empty(shape[0]) for _ in range(3))
-    room = max(FIRST_RECORDS, 2 * shape[1])
-    orders = np.zeros(room, BOOK_ORDER_DTYPE)
-    fills = np.zeros(room, BOOK_FILL_DTYPE)
-    progress = np.zeros(3, np.int64)
-    opens, closes, weights = (_rows(each) for each in (panel.open, panel.close, targets.weights))
-    base = np.nan if compounding else initial_cash
-    is_close = fill is FillTime.THIS_CLOSE
-    while run_book(
-        book.cash, book.quantity, book.last_close, pending, opens, closes, weights,
-        base, costs.rate, is_close, bases, equity, cash, orders, fills, progress,
-    ):  # fmt: skip
-        orders = np.concatenate([orders, np.zeros_like(orders)])
-        fills = np.concatenate([fills, np.zeros_like(fills)])
-    return _run(
-        panel, targets, initial_cash, costs, book, (bases, equity, cash),
-        orders[: progress[1]].copy(), fills[: progress[2]].copy(),
+    told = rules or BookRules(costs.model, fill is FillTime.THIS_CLOSE)
+    book = PortfolioBook.new(shape[1], initial_cash, told)
+    curves = (np.empty(shape[0]), np.empty(shape[0]), np.empty(shape[0]))
+    weights = np.require(targets.weights, np.float64, ["C", "W"])
+    base = None if compounding else initial_cash
+    book.advance(bars or book_bars(panel, told), weights, curves, shape[0], base)
+    book.end_of_data()
+    return run_of_book(panel, targets, initial_cash, book, curves)
+
+
+def run_of_book(
+    panel: Panel,
+    targets: Targets | None,
+    initial_cash: float,
+    book: PortfolioBook,
+    curves: Curves,
+) -> PortfolioRun:
+    """Returns what a book gave at the end of its run; `curves` are (base, equity, cash)."""
+    trades = round_trips(
+        book.fills, book.last_close, len(panel) - 1, borrow=book.fill_parts["borrow"],
+        unpaid_borrow=book.unpaid_borrow,
+    )  # fmt: skip
+    return PortfolioRun(
+        panel, targets, initial_cash, book.rules, *curves, book.orders.copy(), book.fills.copy(),
+        trades, book.quantity.copy(), book.last_close.copy(), book.terms.copy(),
+        book.fill_parts.copy(), book.interest, book.is_delisted.copy(),
     )  # fmt: skip
 
 
@@ -85,33 +99,13 @@ def replay_orders(
     `orders` are BOOK_ORDER_DTYPE, sorted by `time_index`; their outcome is overwritten in a copy.
     """
     shape = (len(panel), len(panel.symbols))
-    book = Book.new(shape[1], initial_cash)
+    arrays = new_book(shape[1], initial_cash, 0)._replace(
+        orders=orders.copy(), fills=np.zeros(len(orders), BOOK_FILL_DTYPE)
+    )
+    arrays.totals["order_count"] = len(orders)
     equity, cash = np.empty(shape[0]), np.empty(shape[0])
-    kept, fills = orders.copy(), np.zeros(len(orders), BOOK_FILL_DTYPE)
-    count = replay_book(
-        book.cash, book.quantity, book.last_close, _rows(panel.close),
-        costs.rate, equity, cash, kept, fills,
-    )  # fmt: skip
+    closes = np.array(panel.close, dtype=np.float64, order="C")
+    replay_book(arrays, closes, costs.rate, equity, cash)
     curves = (np.full(shape[0], initial_cash), equity, cash)
-    return _run(panel, None, initial_cash, costs, book, curves, kept, fills[:count])
-
-
-def _rows(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.array(values, dtype=np.float64, order="C")
-
-
-def _run(
-    panel: Panel,
-    targets: Targets | None,
-    initial_cash: float,
-    costs: LinearCosts,
-    book: Book,
-    curves: tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]],
-    orders: NDArray[np.void],
-    fills: NDArray[np.void],
-) -> PortfolioRun:
-    trades = round_trips(fills, book.last_close, len(panel) - 1)
-    return PortfolioRun(
-        panel, targets, initial_cash, costs, *curves, orders, fills, trades,
-        book.quantity, book.last_close,
-    )  # fmt: skip
+    book = PortfolioBook(arrays, None, BookRules(costs.model))
+    return run_of_book(panel, None, initial_cash, book, curves)

@@ -1,7 +1,10 @@
-"""`backlane audit …`: whether anything looks ahead, and whether all is warm."""
+"""`backlane audit …`: whether anything looks ahead, and whether all is warm.
+
+Of a model on one instrument, by the options of a request, or of a portfolio, by its configuration.
+"""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +17,7 @@ from backlane.cli.places import home_of, models_dir_of
 from backlane.cli.request_options import RequestOptions, build_request, takes_request
 
 if TYPE_CHECKING:
+    from backlane.audit.portfolio_stamp import PortfolioStamp
     from backlane.audit.stamp import AuditFinding, AuditStamp
 
 app = typer.Typer(
@@ -22,6 +26,10 @@ app = typer.Typer(
 
 REPLAYS_MAX = 1000
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Which bars are drawn.")]
+Config = Annotated[
+    Path | None,
+    typer.Argument(metavar="[CONFIG]", help="A portfolio configuration, in the place of a model."),
+]
 Out = Annotated[
     Path | None, typer.Option("--out", help="Write the stamp here, as JSON, for a report.")
 ]
@@ -31,6 +39,7 @@ Out = Annotated[
 @takes_request
 def lookahead(
     options: RequestOptions,
+    config: Config = None,
     bars: Annotated[
         int, typer.Option("--bars", min=1, max=REPLAYS_MAX, help="At how many bars to cut.")
     ] = 20,
@@ -42,11 +51,22 @@ def lookahead(
 ) -> None:
     """Ask whether anything depends on later bars: replay the run with its future gone, or shuffled.
 
-    Ends with 0 when every feature, score, decision, order and equity is the same to the bit.
+    Ends with 0 when every feature, score, decision, order and equity is the same to the bit. Of a
+    portfolio, the events that were not disclosed yet are taken away and shuffled, too.
     """
+    choice = {"bar_count": bars, "seed": seed}
+    if config is not None:
+        from backlane.audit.portfolio_lookahead import audit_portfolio_lookahead
+
+        _conclude(
+            _audit_portfolio(audit_portfolio_lookahead, config, options, choice),
+            out,
+            as_json=as_json,
+        )
+        return
     from backlane.audit.lookahead import audit_lookahead
 
-    stamp = _audit(audit_lookahead, {"bar_count": bars, "seed": seed}, options, home, models_dir)
+    stamp = _audit(audit_lookahead, choice, options, home, models_dir)
     _conclude(stamp, out, as_json=as_json)
 
 
@@ -54,9 +74,14 @@ def lookahead(
 @takes_request
 def warmup(
     options: RequestOptions,
+    config: Config = None,
     starts: Annotated[
         int, typer.Option("--starts", min=1, max=REPLAYS_MAX, help="How many start dates to try.")
     ] = 20,
+    history: Annotated[
+        int | None,
+        typer.Option(min=1, help="Of a portfolio: bars before the first one that is compared."),
+    ] = None,
     seed: Seed = 0,
     out: Out = None,
     as_json: Json = False,
@@ -65,8 +90,19 @@ def warmup(
 ) -> None:
     """Ask whether a start date changes anything: compare what is loaded with all history.
 
-    Ends with 0 when no decision of the model changes.
+    Ends with 0 when no decision of the model, or no target of the strategies, changes.
     """
+    if config is not None:
+        from backlane.audit.portfolio_warmup import audit_portfolio_warmup
+
+        wanted = {"start_count": starts, "history_bars": history, "seed": seed}
+        _conclude(
+            _audit_portfolio(audit_portfolio_warmup, config, options, wanted), out, as_json=as_json
+        )
+        return
+    if history is not None:
+        message = "--history is for portfolios; a model says itself what it loads."
+        raise typer.BadParameter(message)
     from backlane.audit.warmup import audit_warmup
 
     stamp = _audit(audit_warmup, {"start_count": starts, "seed": seed}, options, home, models_dir)
@@ -104,21 +140,47 @@ def _audit(
     return stamp
 
 
+def _audit_portfolio(
+    audit: "Callable[..., PortfolioStamp]",
+    config: Path,
+    options: RequestOptions,
+    choice: Mapping[str, int | None],
+) -> "PortfolioStamp":
+    """Loads what a configuration names, and audits it."""
+    from backlane.cli.audit_portfolio import audit_config
+
+    stamp = audit_config(audit, config, options, choice, _show if is_terminal() else None)
+    if is_terminal():
+        say_aside("")
+    return stamp
+
+
 def _show(done: int, total: int) -> None:
     typer.echo(f"\r{done} of {total}", err=True, nl=False)
 
 
-def _conclude(stamp: "AuditStamp", out: Path | None, *, as_json: bool) -> None:
+def _conclude(stamp: "AuditStamp | PortfolioStamp", out: Path | None, *, as_json: bool) -> None:
     document: dict[str, Any] = stamp.to_document()
     if out is not None:
         out.write_text(json.dumps(document, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     if as_json:
         print_json(document)
     else:
-        _print_stamp(stamp)
+        _print(stamp)
         if out is not None:
             say(f"stamp  {out}")
     raise typer.Exit(ExitCode.OK if stamp.is_passed else ExitCode.FAILED)
+
+
+def _print(stamp: "AuditStamp | PortfolioStamp") -> None:
+    from backlane.audit.portfolio_stamp import PortfolioStamp
+
+    if isinstance(stamp, PortfolioStamp):
+        from backlane.cli.audit_portfolio import print_portfolio_stamp
+
+        print_portfolio_stamp(stamp)
+    else:
+        _print_stamp(stamp)
 
 
 def _print_stamp(stamp: "AuditStamp") -> None:

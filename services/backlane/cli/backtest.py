@@ -14,58 +14,21 @@ from backlane.cli.options import (
     OperationsAddress,
     operation_name,
 )
+from backlane.cli.out_folder import check_out
 from backlane.cli.output import print_json, say
 from backlane.cli.places import addresses_of, home_of, models_dir_of
+from backlane.cli.queue_options import AttemptTimeout, MaxAttempts, Priority, QueueTimeout
 from backlane.cli.request_options import RequestOptions, build_request, takes_request
 from backlane.cli.status import plural
 from backlane.cli.verify import verify
-from backlane.errors import FieldViolation, InvalidRequestError
-from backlane.operations.limits import ATTEMPTS_MAX, PRIORITY_MAX
 
 app = typer.Typer(name="backtest", help="Run models over history.", no_args_is_help=True)
 
 app.command("verify")(verify)
 
-RESULT_MARK = "result.json"
-"""The file by which a folder is known for a result."""
-
 Out = Annotated[
     Path | None,
     typer.Option("--out", help="Write the result files here: a new folder, or an old result."),
-]
-
-
-_QUEUE = "How it is queued and tried"
-Priority = Annotated[
-    int,
-    typer.Option(
-        min=-PRIORITY_MAX, max=PRIORITY_MAX, help="Higher goes first.", rich_help_panel=_QUEUE
-    ),
-]
-MaxAttempts = Annotated[
-    int | None,
-    typer.Option(
-        min=1,
-        max=ATTEMPTS_MAX,
-        help="Attempts that may end badly, as when a worker dies (default: the service's).",
-        rich_help_panel=_QUEUE,
-    ),
-]
-QueueTimeout = Annotated[
-    float | None,
-    typer.Option(
-        "--queue-timeout",
-        help="Seconds to wait for a worker, then it fails (default: no limit).",
-        rich_help_panel=_QUEUE,
-    ),
-]
-AttemptTimeout = Annotated[
-    float | None,
-    typer.Option(
-        "--attempt-timeout",
-        help="Seconds that an attempt may take (default: no limit).",
-        rich_help_panel=_QUEUE,
-    ),
 ]
 
 
@@ -101,7 +64,7 @@ def run(
     """
     request = build_request(options, is_local=local)
     place = home_of(home)
-    _check_out(out)
+    check_out(out)
     if local and detach:
         raise typer.BadParameter("--detach needs the services; leave out --local.")
     if local:
@@ -111,7 +74,7 @@ def run(
         run_here(request, out, home=place, models_dir=models, as_json=as_json)
         return
     from backlane.cli.remote_run import start_and_follow
-    from backlane.client.backtests import RunOptions
+    from backlane.client.run_options import RunOptions
 
     code = start_and_follow(
         addresses_of(home, operations=operations_address, backtests=backtests_address),
@@ -161,16 +124,6 @@ def result(
     from backlane.cli.remote_run import show_result
     from backlane.client.backtests import BacktestsClient
 
-    _check_out(out)
+    check_out(out)
     with BacktestsClient(addresses_of(home, backtests=backtests_address).backtests) as client:
         show_result(client, operation_name(name), out, as_json=as_json)
-
-
-def _check_out(out: Path | None) -> None:
-    """Refuses a folder with anything but a result in it, before there is a result to write."""
-    if out is None or not out.exists():
-        return
-    is_result = out.is_dir() and ((out / RESULT_MARK).exists() or not any(out.iterdir()))
-    if not is_result:
-        message = f"{out} is there and holds no result; nothing but a result is replaced."
-        raise InvalidRequestError(message, violations=(FieldViolation("--out", message),))

@@ -16,13 +16,19 @@ _COMMANDS = {
     "up": LazyCommand("backlane.cli.up", "Start the three services here; Ctrl-C drains them."),
     "worker": LazyCommand("backlane.cli.worker", "Run operations, here or on another machine."),
     "backtest": LazyCommand("backlane.cli.backtest", "Run models over history."),
-    "portfolio": LazyCommand("backlane.cli.portfolio", "Run strategies over many instruments."),
+    "portfolio": LazyCommand(
+        "backlane.cli.portfolio_group", "Run strategies over many instruments."
+    ),
+    "cycle": LazyCommand("backlane.cli.cycle", "Decide once, as of a time."),
+    "paper": LazyCommand("backlane.cli.paper", "Trade on paper, bar by bar."),
     "operation": LazyCommand("backlane.cli.operation", "Look at runs, follow and cancel them."),
     "model": LazyCommand("backlane.cli.model", "List, show and verify model bundles."),
     "data": LazyCommand("backlane.cli.data", "Import bars, check them, look at them."),
     "report": LazyCommand("backlane.cli.report", "Write one HTML page about a result."),
     "explain": LazyCommand("backlane.cli.explain", "Tell the story of one bar of a result."),
     "audit": LazyCommand("backlane.cli.audit", "Look for look-ahead and cold indicators."),
+    "gate": LazyCommand("backlane.cli.gate", "Say whether a result is worse than a baseline."),
+    "factors": LazyCommand("backlane.cli.factors", "Look at stored factors, and clear them."),
     "version": LazyCommand("backlane.cli.version", "Print the versions of everything that runs."),
 }
 

@@ -116,7 +116,7 @@ def watch(
             raise typer.Exit(ExitCode.INTERRUPTED) from None
     if ended.exit_code is not ExitCode.OK:
         raise typer.Exit(say_unsuccessful(ended, as_json=False))
-    say(f"{full_name} succeeded. Its result: backlane backtest result {full_name}")
+    say(f"{full_name} succeeded. Its result: {ended.how_to_read}")
 
 
 @app.command("wait")

@@ -1,29 +1,42 @@
-"""`backlane portfolio …`: run a strategy over many instruments."""
+"""`backlane portfolio …`: run a strategy over many instruments, here or through the services."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from backlane.cli.options import Json
-from backlane.cli.output import print_json, print_table, say
+from backlane.cli.options import (
+    BacktestsAddress,
+    Home,
+    Json,
+    OperationName,
+    OperationsAddress,
+    operation_name,
+)
+from backlane.cli.out_folder import check_out
+from backlane.cli.places import addresses_of
+from backlane.cli.queue_options import AttemptTimeout, MaxAttempts, Priority, QueueTimeout
 from backlane.errors import FieldViolation, InvalidRequestError
-
-if TYPE_CHECKING:
-    from backlane.backtest.portfolio_result import PortfolioRun
 
 app = typer.Typer(
     name="portfolio", help="Run strategies over many instruments.", no_args_is_help=True
 )
 
-_SHOWN_METRICS = (
-    "total_return",
-    "annualized_return",
-    "volatility",
-    "sharpe_ratio",
-    "max_drawdown",
-    "turnover",
-)
+ConfigArgument = Annotated[
+    Path | None,
+    typer.Argument(metavar="[CONFIG]", help="The configuration: a YAML or JSON file."),
+]
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", help="The same as the argument CONFIG.")
+]
+Mode = Annotated[
+    str | None, typer.Option("--mode", help="How the cycle is driven, over the file's word.")
+]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", help="Write the result files here: a new folder, or an old result."),
+]
+Local = Annotated[bool, typer.Option("--local", help="Run in this process, without any service.")]
 
 
 @app.callback()
@@ -33,77 +46,105 @@ def portfolio() -> None:
 
 @app.command("run")
 def run(
-    config: Annotated[
-        Path, typer.Option("--config", help="The configuration: a YAML or JSON file.")
-    ],
-    out: Annotated[
-        Path,
-        typer.Option("--out", help="Write the result files here: a new folder, or an old result."),
-    ],
-    local: Annotated[
-        bool, typer.Option("--local", help="Run in this process, without any service.")
+    config: ConfigArgument = None,
+    config_option: ConfigOption = None,
+    out: Out = None,
+    mode: Mode = None,
+    as_of: Annotated[
+        str | None,
+        typer.Option("--as-of", help="With mode end_of_day: the last time that counts, ISO 8601."),
+    ] = None,
+    local: Local = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Start it, print its name, and leave it.")
     ] = False,
+    request_id: Annotated[
+        str | None,
+        typer.Option(help="A UUID, the same on every retry: nothing is started twice."),
+    ] = None,
+    priority: Priority = 0,
+    max_attempts: MaxAttempts = None,
+    queue_timeout_s: QueueTimeout = None,
+    attempt_timeout_s: AttemptTimeout = None,
     as_json: Json = False,
+    home: Home = None,
+    operations_address: OperationsAddress = None,
+    backtests_address: BacktestsAddress = None,
 ) -> None:
-    """Run a strategy over the instruments of a panel file, and write what it gave.
+    """Run a strategy over the instruments of a panel file, and follow it to the end.
 
-    Files named in the configuration are relative to its folder.
+    Files named in the configuration are relative to its folder; through the services they are
+    uploaded, unless they are known there. Ctrl-C detaches: the run goes on, and `backlane operation
+    watch` takes it up again. With --local it stops the run.
     """
-    from backlane.backtest.portfolio_run import parse_portfolio_config, run_portfolio
-    from backlane.cli.request_options import read_request_file
-    from backlane.sources.event_files import read_events
-    from backlane.sources.panel_files import read_panel
-    from backlane.sources.portfolio_results import write_portfolio_result
+    content, folder = read_config(config, config_option, mode)
+    if local and detach:
+        raise typer.BadParameter("--detach needs the services; leave out --local.")
+    if local:
+        from backlane.cli.cycle import as_of_time
+        from backlane.cli.portfolio_local import run_here
 
-    if not local:
-        message = "Portfolios run in this process alone: add --local."
-        raise InvalidRequestError(message, violations=(FieldViolation("local", message),))
-    _check_file(config)
-    plan = parse_portfolio_config(read_request_file(config))
-    folder = config.absolute().parent
-    panel_path = folder / plan.data.panel
-    event_paths = {source: folder / name for source, name in plan.data.events.items()}
-    panel = read_panel(panel_path)
-    events = {
-        source: read_events(path, source, panel.symbols) for source, path in event_paths.items()
-    }
-    outcome = run_portfolio(plan, panel, events)
-    inputs = {
-        "panel": panel_path,
-        **{f"events.{source}": path for source, path in event_paths.items()},
-    }
-    write_portfolio_result(outcome, plan.model_dump(mode="json"), inputs, out)
-    _show(outcome, out, as_json=as_json)
-
-
-def _check_file(config: Path) -> None:
-    if not config.is_file():
-        message = f"There is no file {str(config)!r}: give the configuration with --config."
-        raise InvalidRequestError(message, violations=(FieldViolation("config", message),))
-
-
-def _show(outcome: "PortfolioRun", out: Path, *, as_json: bool) -> None:
-    import json
-
-    document: dict[str, Any] = json.loads((out / "result.json").read_text(encoding="utf-8"))
-    if as_json:
-        print_json({**document, "out": str(out)})
+        as_of_ns = None if as_of is None else as_of_time(as_of)
+        run_here(content, folder, out, as_of_ns=as_of_ns, as_json=as_json)
         return
-    say(
-        f"{len(outcome.panel.symbols)} instruments, {document['bar_count']:,} bars, "
-        f"{document['first_time']} to {document['last_time']}"
+    if as_of is not None:
+        raise typer.BadParameter("--as-of needs --local, or `backlane cycle run`.")
+    from backlane.cli.portfolio_remote import start_and_follow
+    from backlane.client.run_options import RunOptions
+
+    check_out(out)
+    code = start_and_follow(
+        addresses_of(home, operations=operations_address, backtests=backtests_address),
+        content,
+        folder,
+        out,
+        request_id=request_id,
+        queueing=RunOptions(priority, max_attempts, queue_timeout_s, attempt_timeout_s),
+        detach=detach,
+        as_json=as_json,
     )
-    counts, metrics = document["counts"], document["metrics"]
-    rows = [
-        ("final equity", f"{outcome.final_equity:,.2f}"),
-        ("costs", f"{outcome.total_cost:,.2f}"),
-        ("orders / fills", f"{counts['orders']:,} / {counts['fills']:,}"),
-        ("trades (open)", f"{counts['trades']:,} ({counts['open_trades']:,})"),
-        *((name, "-" if (value := metrics[name]) is None else f"{value:.4f}")
-          for name in _SHOWN_METRICS),
-    ]  # fmt: skip
-    print_table(("", "value"), rows, right=("value",))
-    stale = document["held_without_a_bar"]
-    if stale:
-        say(f"note: held without a bar at the end, valued at its last close: {', '.join(stale)}")
-    say(f"result  {out}")
+    raise typer.Exit(code)
+
+
+@app.command("result")
+def result(
+    name: OperationName,
+    out: Out = None,
+    as_json: Json = False,
+    home: Home = None,
+    backtests_address: BacktestsAddress = None,
+) -> None:
+    """Show what a finished run gave; with --out, fetch its files."""
+    from backlane.cli.portfolio_remote import show_result
+    from backlane.client.portfolios import PortfoliosClient
+
+    check_out(out)
+    with PortfoliosClient(addresses_of(home, backtests=backtests_address).backtests) as client:
+        show_result(client, operation_name(name), out, as_json=as_json)
+
+
+def read_config(
+    argument: Path | None, option: Path | None, mode: str | None
+) -> tuple[dict[str, Any], Path]:
+    """Returns the content of the configuration, and the folder that its files are relative to.
+
+    Raises InvalidRequestError for no file, two files, or one that cannot be read.
+    """
+    from backlane.backtest.portfolio_request import whole_numbers
+    from backlane.cli.request_options import read_request_file
+
+    if argument is not None and option is not None:
+        _refuse("The configuration is given twice: leave out --config.")
+    path = argument or option
+    if path is None:
+        raise typer.BadParameter("Give the configuration: backlane portfolio run CONFIG.")
+    if not path.is_file():
+        _refuse(f"There is no file {str(path)!r}: give the configuration.")
+    content: dict[str, Any] = whole_numbers(read_request_file(path))
+    if mode is not None:
+        content["mode"] = mode
+    return content, path.absolute().parent
+
+
+def _refuse(message: str) -> None:
+    raise InvalidRequestError(message, violations=(FieldViolation("config", message),))

@@ -1,5 +1,6 @@
 """The life of `backlane backtest run` through the services: start, follow, fetch, show."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from backlane.backtest.request import BacktestRequest
@@ -9,9 +10,10 @@ from backlane.cli.failure import report_error
 from backlane.cli.outcome import outcome_document, print_outcome
 from backlane.cli.output import print_json, say, say_aside
 from backlane.cli.watching import Detached, Ended, follow, how_to_reattach
-from backlane.client.backtests import BacktestsClient, RunOptions
+from backlane.client.backtests import BacktestsClient
 from backlane.client.connection import Addresses
 from backlane.client.operations import OperationsClient
+from backlane.client.run_options import RunOptions
 from backlane.operations.operation import OperationError, State
 from backlane.rpc.error_catalog import error_from_parts
 
@@ -29,19 +31,37 @@ def start_and_follow(
     """Starts the run, follows it to the end unless it is to be left alone, and shows the result."""
     with BacktestsClient(addresses.backtests) as backtests:
         name = backtests.run(request, request_id=request_id, options=queueing).name
-        if detach:
-            _say_started(name, as_json=as_json)
-            return ExitCode.OK
-        say_aside(name)
-        with OperationsClient(addresses.operations) as operations:
-            try:
-                with new_display(as_json=as_json) as display:
-                    ended = follow(operations, name, display)
-            except Detached:
-                return say_detached(name, as_json=as_json)
-        if ended.state is not State.SUCCEEDED:
-            return say_unsuccessful(ended, as_json=as_json)
-        show_result(backtests, name, out, as_json=as_json)
+        return follow_started(
+            addresses,
+            name,
+            lambda: show_result(backtests, name, out, as_json=as_json),
+            detach=detach,
+            as_json=as_json,
+        )
+
+
+def follow_started(
+    addresses: Addresses,
+    name: str,
+    show: Callable[[], None],
+    *,
+    detach: bool,
+    as_json: bool,
+) -> ExitCode:
+    """Follows a run that was started to its end, and has its result shown; or leaves it alone."""
+    if detach:
+        _say_started(name, as_json=as_json)
+        return ExitCode.OK
+    say_aside(name)
+    with OperationsClient(addresses.operations) as operations:
+        try:
+            with new_display(as_json=as_json) as display:
+                ended = follow(operations, name, display)
+        except Detached:
+            return say_detached(name, as_json=as_json)
+    if ended.state is not State.SUCCEEDED:
+        return say_unsuccessful(ended, as_json=as_json)
+    show()
     return ExitCode.OK
 
 

@@ -23,14 +23,24 @@ from backlane.operations.events import (
 from backlane.operations.operation import Operation, OperationError, Progress, State
 from backlane.operations.watching import StartAt, WatchMessage
 
+PORTFOLIO_KIND = "portfolio.run"
+"""The kind of operations that run portfolios, as backtest_service opens them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How an operation ended; `error` is why it did not succeed."""
+    """How an operation ended; `error` is why it did not succeed, `kind` what it was, if known."""
 
     operation: str
     state: State
     error: OperationError | None = None
+    kind: str = ""
+
+    @property
+    def how_to_read(self) -> str:
+        """The command that shows the result."""
+        group = "portfolio" if self.kind == PORTFOLIO_KIND else "backtest"
+        return f"backlane {group} result {self.operation}"
 
     @property
     def exit_code(self) -> ExitCode:
@@ -46,11 +56,11 @@ class Detached(KeyboardInterrupt):
 
 def follow(client: OperationsClient, name: str, display: Display) -> Ended:
     """Follows the operation to its end, over restarts of the server; raises Detached on Ctrl-C."""
-    state, error = State.QUEUED, None
+    state, error, kind = State.QUEUED, None, ""
     try:
         for message in _messages(client, name, StartAt.SNAPSHOT, display.note):
             for operation in message.operations:
-                state, error = operation.state, operation.error
+                state, error, kind = operation.state, operation.error, operation.kind
                 _show_state(operation, display)
             for event in message.events:
                 if isinstance(event.body, StateChanged):
@@ -64,7 +74,7 @@ def follow(client: OperationsClient, name: str, display: Display) -> Ended:
                 display.show(status_of(progress))
     except KeyboardInterrupt:
         raise Detached from None
-    return Ended(name, state, error)
+    return Ended(name, state, error, kind)
 
 
 def follow_as_json(client: OperationsClient, name: str, note: Callable[[str], None]) -> Ended:

@@ -13,6 +13,7 @@ from backlane.client.backtests import AsyncBacktestsClient, BacktestsClient
 from backlane.client.connection import Addresses
 from backlane.client.models import AsyncModelsClient, ModelsClient
 from backlane.client.operations import AsyncOperationsClient, OperationsClient
+from backlane.client.portfolios import AsyncPortfoliosClient, PortfoliosClient
 
 
 class Client:
@@ -29,12 +30,14 @@ class Client:
         self.models = ModelsClient(self.addresses.models)
         self.operations = OperationsClient(self.addresses.operations, client_name=client_name)
         self.backtests = BacktestsClient(self.addresses.backtests, client_name=client_name)
+        self.portfolios = PortfoliosClient(self.addresses.backtests, client_name=client_name)
 
     def close(self) -> None:
         """Closes the connections to all three."""
         self.models.close()
         self.operations.close()
         self.backtests.close()
+        self.portfolios.close()
 
     def __enter__(self) -> Self:
         """Returns itself."""
@@ -55,10 +58,12 @@ class AsyncClient:
         self.models = AsyncModelsClient(self.addresses.models)
         self.operations = AsyncOperationsClient(self.addresses.operations, client_name=client_name)
         self.backtests = AsyncBacktestsClient(self.addresses.backtests, client_name=client_name)
+        self.portfolios = AsyncPortfoliosClient(self.addresses.backtests, client_name=client_name)
 
     async def close(self) -> None:
         """Closes the connections to all three."""
-        await asyncio.gather(self.models.close(), self.operations.close(), self.backtests.close())
+        clients = (self.models, self.operations, self.backtests, self.portfolios)
+        await asyncio.gather(*(client.close() for client in clients))
 
     async def __aenter__(self) -> Self:
         """Returns itself."""

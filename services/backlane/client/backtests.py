@@ -8,7 +8,6 @@ where it broke, so that a reader sees every row once.
 from __future__ import annotations
 
 import asyncio
-import time
 import uuid
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -19,13 +18,12 @@ from backlane.api.backtest.v1 import backtest_service_pb2 as pb
 from backlane.api.backtest.v1.backtest_service_pb2_grpc import BacktestServiceStub
 from backlane.client.connection import READY_S, Addresses, AioConnection, Connection
 from backlane.client.download import Download
-from backlane.client.watching import RECONNECT_DEADLINE_S, Recovery
+from backlane.client.result_streams import Place, aio_resumed, resumed
+from backlane.client.run_options import NO_OPTIONS, RunOptions, run_options_to_proto
 from backlane.clock import SystemClock
-from backlane.errors import BacklaneError, InternalError
 from backlane.wire.backtest import request_from_spec, result_from_proto, spec_from_request
 from backlane.wire.operations import operation_from_proto
 from backlane.wire.portfolio import equity_point_from_proto, trade_from_proto
-from backlane.wire.times import optional_duration_to_proto
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
@@ -40,24 +38,6 @@ SERVICE_NAME = pb.DESCRIPTOR.services_by_name["BacktestService"].full_name
 SUBMIT_DEADLINE_S = 60.0
 """Opening a run reads its bars once, and may wait for the model's description."""
 PAGE_SIZE = 5_000
-
-
-@dataclass(frozen=True, slots=True)
-class RunOptions:
-    """How a run is queued and tried; nothing of it changes the result.
-
-    Higher `priority` goes first, from -100 to 100. `max_attempts` bounds the attempts that end
-    badly, as when a worker dies; None leaves it to the service. A run that no worker has taken
-    after `queue_timeout_s` fails, and so does an attempt longer than `attempt_timeout_s`.
-    """
-
-    priority: int = 0
-    max_attempts: int | None = None
-    queue_timeout_s: float | None = None
-    attempt_timeout_s: float | None = None
-
-
-NO_OPTIONS = RunOptions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +102,7 @@ class BacktestsClient:
 
     def trades(self, operation: str, *, row_offset: int = 0) -> Iterator[TradeRecord]:
         """Yields the trades of a finished run, from the row after `row_offset` rows on."""
-        place = _Place(row_offset)
+        place = Place(row_offset)
         for page in self._resumed("StreamTrades", _trades_request(operation), place):
             for trade in page.trades:
                 place.passed(1)
@@ -130,7 +110,7 @@ class BacktestsClient:
 
     def equity(self, operation: str, *, row_offset: int = 0) -> Iterator[EquityPoint]:
         """Yields the equity curve of a finished run in the same way."""
-        place = _Place(row_offset)
+        place = Place(row_offset)
         for page in self._resumed("StreamEquity", _equity_request(operation), place):
             for point in page.points:
                 place.passed(1)
@@ -138,7 +118,7 @@ class BacktestsClient:
 
     def read_file(self, operation: str, file: str, *, byte_offset: int = 0) -> Iterator[bytes]:
         """Yields the bytes of one file of a finished run, in parts of at most 1 MiB."""
-        place = _Place(byte_offset)
+        place = Place(byte_offset)
         for chunk in self._resumed("ReadResultFile", _file_request(operation, file), place):
             place.passed(len(chunk.content))
             yield chunk.content
@@ -157,19 +137,8 @@ class BacktestsClient:
             download.keep()
         return summary
 
-    def _resumed(self, method: str, request: Callable[[int], Any], place: _Place) -> Iterator[Any]:
-        recovery = Recovery(self._clock, RECONNECT_DEADLINE_S, None)
-        while True:
-            try:
-                stub = self._connection.stub(BacktestServiceStub, "watch")
-                messages = self._connection.stream(getattr(stub, method), request(place.offset))
-                for message in messages:
-                    recovery.succeeded()
-                    yield place.checked(message)
-            except BacklaneError as error:
-                time.sleep(recovery.pause_s(error))
-            else:
-                return
+    def _resumed(self, method: str, request: Callable[[int], Any], place: Place) -> Iterator[Any]:
+        return resumed(self._connection, BacktestServiceStub, method, request, place, self._clock)
 
     def _submit(self, method: str, request: Any) -> Any:
         return self._call(method, request, deadline_s=SUBMIT_DEADLINE_S, ready_s=READY_S)
@@ -237,7 +206,7 @@ class AsyncBacktestsClient:
         self, operation: str, *, row_offset: int = 0
     ) -> AsyncGenerator[TradeRecord, None]:
         """Yields the trades of a finished run, from the row after `row_offset` rows on."""
-        place = _Place(row_offset)
+        place = Place(row_offset)
         pages = self._resumed("StreamTrades", _trades_request(operation), place)
         async with aclosing(pages):
             async for page in pages:
@@ -249,7 +218,7 @@ class AsyncBacktestsClient:
         self, operation: str, *, row_offset: int = 0
     ) -> AsyncGenerator[EquityPoint, None]:
         """Yields the equity curve of a finished run in the same way."""
-        place = _Place(row_offset)
+        place = Place(row_offset)
         pages = self._resumed("StreamEquity", _equity_request(operation), place)
         async with aclosing(pages):
             async for page in pages:
@@ -261,7 +230,7 @@ class AsyncBacktestsClient:
         self, operation: str, file: str, *, byte_offset: int = 0
     ) -> AsyncGenerator[bytes, None]:
         """Yields the bytes of one file of a finished run, in parts of at most 1 MiB."""
-        place = _Place(byte_offset)
+        place = Place(byte_offset)
         chunks = self._resumed("ReadResultFile", _file_request(operation, file), place)
         async with aclosing(chunks):
             async for chunk in chunks:
@@ -282,24 +251,11 @@ class AsyncBacktestsClient:
             download.keep()
         return summary
 
-    async def _resumed(
-        self, method: str, request: Callable[[int], Any], place: _Place
+    def _resumed(
+        self, method: str, request: Callable[[int], Any], place: Place
     ) -> AsyncGenerator[Any, None]:
-        recovery = Recovery(self._clock, RECONNECT_DEADLINE_S, None)
-        while True:
-            try:
-                stub: Any = self._connection.stub(BacktestServiceStub, "watch")
-                messages: Any = self._connection.stream(
-                    getattr(stub, method), request(place.offset)
-                )
-                async with aclosing(messages):
-                    async for message in messages:
-                        recovery.succeeded()
-                        yield place.checked(message)
-            except BacklaneError as error:
-                await asyncio.sleep(recovery.pause_s(error))
-            else:
-                return
+        factory: Any = BacktestServiceStub
+        return aio_resumed(self._connection, factory, method, request, place, self._clock)
 
     async def _submit(self, method: str, request: Any) -> Any:
         return await self._call(method, request, deadline_s=SUBMIT_DEADLINE_S, ready_s=READY_S)
@@ -321,28 +277,6 @@ class AsyncBacktestsClient:
         await self.close()
 
 
-class _Place:
-    """How many rows or bytes of a stream have been read, over all its parts."""
-
-    def __init__(self, offset: int) -> None:
-        self.offset = offset
-
-    def passed(self, count: int) -> None:
-        """Notes that so many more are read."""
-        self.offset += count
-
-    def checked(self, message: Any) -> Any:
-        """Returns a message that goes on where the last one ended."""
-        begins = message.byte_offset if hasattr(message, "byte_offset") else message.row_offset
-        if begins != self.offset:
-            raise InternalError(
-                f"The stream has a gap: {begins} comes after {self.offset}; that is a bug of "
-                "backtest_service.",
-                metadata={"offset": str(begins), "expected": str(self.offset)},
-            )
-        return message
-
-
 def _run_request(
     request: BacktestRequest,
     request_id: str | None,
@@ -353,12 +287,7 @@ def _run_request(
         request_id=request_id or str(uuid.uuid4()),
         spec=spec_from_request(request),
         labels=labels or {},
-        options=pb.RunOptions(
-            priority=options.priority,
-            max_attempts=options.max_attempts or 0,
-            queue_timeout=optional_duration_to_proto(options.queue_timeout_s),
-            attempt_timeout=optional_duration_to_proto(options.attempt_timeout_s),
-        ),
+        options=run_options_to_proto(options),
     )
 
 

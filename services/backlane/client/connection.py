@@ -34,6 +34,9 @@ READY_S = 3.0
 """Longest wait for a server that is not there yet, of calls that wait for one at all: those that
 submit, and those that begin a watch."""
 
+SUSPECT_S = 1.0
+"""A call that is given up after so long without an answer costs its connection."""
+
 Service = Literal["operations", "models", "backtests"]
 
 _PROCESS_NAMES: Mapping[Service, str] = {
@@ -204,6 +207,8 @@ class Connection:
                     call = getattr(factory(self._channel("unary")), method)
                     response: Any = call(request, timeout=turn.left_s, metadata=metadata)
             except (*ELSEWHERE, CallTimeoutError) as error:
+                if isinstance(error, CallTimeoutError):
+                    self.abandon("unary", address)  # the next call may not wait on the same wire
                 wait_s = turn.failed(address, error)
             else:
                 self.has_answered = True
@@ -230,6 +235,11 @@ class Connection:
                     retry_attempts=self.replicas.retry_attempts,
                 )
             return self._channels[place]
+
+    def abandon(self, purpose: Purpose, address: str) -> None:
+        """Lets go of a channel without closing it, which waits for all its calls to end."""
+        with self._opening:
+            self._channels.pop((purpose, address), None)
 
     def stream(
         self,
@@ -352,7 +362,15 @@ class AioConnection:
                 with domain_errors(self.service, address):
                     call = getattr(factory(self._channel("unary")), method)
                     response: Any = await call(request, timeout=turn.left_s, metadata=metadata)
+            except asyncio.CancelledError:
+                # Its own caller has given up: were this wire dead, it would stay in use.
+                if turn.age_s >= SUSPECT_S:
+                    self.abandon("unary", address)
+                    self.replicas.leave(address)
+                raise
             except (*ELSEWHERE, CallTimeoutError) as error:
+                if isinstance(error, CallTimeoutError):
+                    self.abandon("unary", address)  # the next call may not wait on the same wire
                 wait_s = turn.failed(address, error)
             else:
                 self.has_answered = True
@@ -376,6 +394,10 @@ class AioConnection:
                 retry_attempts=self.replicas.retry_attempts,
             )
         return self._channels[place]
+
+    def abandon(self, purpose: Purpose, address: str) -> None:
+        """Lets go of a channel without closing it, which waits for all its calls to end."""
+        self._channels.pop((purpose, address), None)
 
     def stream(
         self,

@@ -25,10 +25,9 @@ from backlane.client.watching import (
     Continuity,
     OnLost,
     OnReconnect,
+    PromptReader,
     Recovery,
-    Watchdog,
     silence_s,
-    silent,
 )
 from backlane.clock import Clock, SystemClock
 from backlane.errors import BacklaneError
@@ -267,24 +266,19 @@ class OperationsClient:
 
     def _watch_once(self, request: WatchRequest) -> Iterator[WatchMessage]:
         stub = self._connection.stub(OperationsServiceStub, "watch")
-        peer = f"operations_service at {self._connection.replicas.current}"
-        patience_s = silence_s(request)
+        address = self._connection.replicas.current
         with self._connection.errors():
             call: Any = stub.WatchOperations(
                 watch_to_proto(request), metadata=self._connection.metadata()
             )
-            with Watchdog(call, patience_s) as watchdog:
-                try:
-                    while True:
-                        with watchdog.waiting():
-                            response = next(call, None)
-                        if response is None:
-                            return
+            reader = PromptReader(call, silence_s(request), f"operations_service at {address}")
+            try:
+                with reader:
+                    for response in reader:
                         yield watch_message_from_proto(response)
-                except BaseException:
-                    if watchdog.has_bitten:
-                        raise silent(peer, patience_s) from None
-                    raise
+            finally:
+                if reader.is_stuck:
+                    self._connection.abandon("watch", address)
 
     def _recovery(
         self,

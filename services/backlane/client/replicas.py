@@ -75,9 +75,14 @@ class Turn:
     def __init__(self, replicas: Replicas, deadline_s: float, ready_s: float) -> None:
         self._replicas = replicas
         self._failures = 0
-        begun_s = time.monotonic()
-        self._ends_s = begun_s + deadline_s
-        self._ready_ends_s = begun_s + min(ready_s, deadline_s)
+        self._begun_s = time.monotonic()
+        self._ends_s = self._begun_s + deadline_s
+        self._ready_ends_s = self._begun_s + min(ready_s, deadline_s)
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since it began."""
+        return time.monotonic() - self._begun_s
 
     @property
     def left_s(self) -> float:

@@ -5,11 +5,10 @@ events count 1, 2, 3, ...; here that is checked, so that a gap is an error and n
 """
 
 import asyncio
+import queue
 import random
 import threading
-import time
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -35,7 +34,7 @@ from backlane.operations.watching import (
 RECONNECT_DEADLINE_S = 60.0
 """How long a watch tries to come back before it gives up."""
 
-RETRY_DELAY_S_MIN, RETRY_DELAY_S_MAX = 0.1, 0.5
+RETRY_DELAY_S_MIN, RETRY_DELAY_S_MAX = 0.1, 0.2
 """Pauses between two tries to come back; a server that restarts is missed for no longer."""
 
 JITTER = 0.5
@@ -44,6 +43,12 @@ JITTER = 0.5
 SILENT_BOOKMARKS = 2.8
 """Intervals without a bookmark after which the server counts as gone: two are missed, and the third
 is as good as. Less than three, so that it is noticed within 15 s where bookmarks come every 5 s."""
+
+CANCEL_S = 1.0
+"""For a read to end after its call was cancelled; it takes a millisecond, unless grpc forgot it."""
+
+ANSWERS_MAX = 1
+"""Responses that were read and not yet taken: one is read for each that is asked for."""
 
 SEQUENCES_MAX = 10_000
 """Operations whose sequence is checked at once; the tiling is checked whatever their number."""
@@ -206,58 +211,75 @@ class Recovery:
         return max(pause_s, error.retry_delay_s or 0.0)
 
 
-class Watchdog:
-    """Cancels a call that is waited for too long.
+class PromptReader:
+    """Reads a call in a thread of its own, so that who waits for a response can stop waiting.
 
-    A context around the whole call, which it ends; `waiting` is one around each wait, so that the
-    time that a reader takes for a message does not count. One thread watches all waits of a call.
+    grpc 1.85 at times ends a call that never connected, and leaves a read of it open for ever:
+    no deadline and no cancel ends that read, for the call has a status already. Such a read is
+    left alone: `is_stuck` says so, and whoever has the channel must not close it, since that waits
+    for the read, too. Silence counts while somebody waits; one response is read for each that is
+    asked for. A context around the whole call, which it ends.
     """
 
-    def __init__(self, call: Any, silence_s: float) -> None:
+    def __init__(self, call: Any, silence_s: float, peer: str) -> None:
         self._call = call
         self._silence_s = silence_s
-        self._waits_until_s: float | None = None
-        self._is_over = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
-        self.has_bitten = False
+        self._peer = peer
+        self._wanted = threading.Semaphore(0)
+        self._is_over = False
+        self._answers: queue.Queue[Any] = queue.Queue(ANSWERS_MAX)
+        self._thread = threading.Thread(target=self._read_wanted, name="watch reader", daemon=True)
+        self.is_stuck = False
 
-    @contextmanager
-    def waiting(self) -> Iterator[None]:
-        """Counts the time inside as silence."""
-        self._waits_until_s = time.monotonic() + self._silence_s
-        try:
-            yield
-        finally:
-            self._waits_until_s = None
+    def __iter__(self) -> Iterator[Any]:
+        """Yields the responses; raises what the call ended with.
 
-    def _watch(self) -> None:
-        pause_s = self._silence_s
-        while not self._is_over.wait(pause_s):
-            until_s = self._waits_until_s
-            # A wait that begins later than now ends later than a whole silence from now.
-            pause_s = self._silence_s if until_s is None else until_s - time.monotonic()
-            if pause_s <= 0:
-                self.has_bitten = True
-                self._call.cancel()
+        Raises:
+            ServiceUnavailableError: none came for `silence_s`.
+
+        """
+        while True:
+            self._wanted.release()
+            try:
+                answer = self._answers.get(timeout=self._silence_s)
+            except queue.Empty:
+                raise silent(self._peer, self._silence_s) from None
+            if answer is None:
                 return
+            if isinstance(answer, Exception):
+                raise answer
+            yield answer
+
+    def _read_wanted(self) -> None:
+        while self._wanted.acquire() and not self._is_over:
+            try:
+                answer = next(self._call, None)
+            except Exception as error:  # noqa: BLE001 - it is raised where the response is awaited
+                answer = error
+            self._answers.put(answer)
 
     def __enter__(self) -> Self:
-        """Begins to watch."""
+        """Begins to read."""
         self._thread.start()
         return self
 
     def __exit__(self, *_error: object) -> None:
-        """Ends the call, and the watch over it."""
-        self._is_over.set()
+        """Ends the call, and the thread unless grpc keeps it."""
+        self._is_over = True
         self._call.cancel()
+        self._wanted.release()
+        self._thread.join(CANCEL_S)
+        self.is_stuck = self._thread.is_alive()
 
 
 async def read_promptly(call: Any, silence_s: float, peer: str) -> AsyncGenerator[Any, None]:
     """Yields the responses of a call, and ends it when none comes for `silence_s`.
 
-    The whole call is cancelled, never a single read of it, which would leak inside grpc.
+    The whole call is cancelled, never a single read of it, which would leak inside grpc; unless
+    the read outlives its call by CANCEL_S, as `PromptReader` tells. Then it is left to leak.
     """
     loop = asyncio.get_running_loop()
+    responses = aiter(call)
     has_bitten = False
 
     def bite() -> None:
@@ -265,12 +287,19 @@ async def read_promptly(call: Any, silence_s: float, peer: str) -> AsyncGenerato
         has_bitten = True
         call.cancel()
 
-    timer = loop.call_later(silence_s, bite)
     try:
-        async for response in call:
-            timer.cancel()
-            yield response
+        while True:
             timer = loop.call_later(silence_s, bite)
+            try:
+                async with asyncio.timeout(silence_s + CANCEL_S):
+                    response = await anext(responses)
+            except StopAsyncIteration:
+                return
+            finally:
+                timer.cancel()
+            yield response
+    except TimeoutError:
+        raise silent(peer, silence_s) from None
     except asyncio.CancelledError:
         # Ours, when the timer cancelled the call; else somebody cancels this task.
         task = asyncio.current_task()
@@ -278,7 +307,6 @@ async def read_promptly(call: Any, silence_s: float, peer: str) -> AsyncGenerato
             raise silent(peer, silence_s) from None
         raise
     finally:
-        timer.cancel()
         call.cancel()
 
 

@@ -3,12 +3,24 @@
 All proposals are entries. Sizes are shares of equity, stops and targets distances, fractions.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from backlane.errors import FieldViolation
 from backlane.execution.target_orders import OrderSide
 from backlane.risk.proposal import TradeProposal
 from backlane.signals.price_regime import PriceRegime
+from backlane.signals.ranges import (
+    BPS,
+    COUNT,
+    MONEY,
+    SHARE,
+    Range,
+    mapping_mistakes,
+    order_mistake,
+    range_mistakes,
+    refuse,
+)
 from backlane.signals.triggers import ReversalQualifier, TriggerKind, TriggerSignal
 from backlane.signals.universe import Tier
 
@@ -39,6 +51,7 @@ BREAKOUT = TradeTemplate(0.06, 0.20, 120, size_scale=1.2, raises_to_minimum=Fals
 REVERSAL = TradeTemplate(0.12, 0.25, 48, size_scale=0.8, confidence_scale=0.8)
 MOMENTUM = TradeTemplate(0.08, 0.15, 72)
 DIP = TradeTemplate(0.10, 0.18, 48, size_scale=0.85, confidence_scale=0.9, tags=(DIP_TAG,))
+TEMPLATES = (MOVE, BOUNCE, SPIKE, BREAKOUT, REVERSAL, MOMENTUM, DIP)
 
 
 def _default_sizes() -> dict[Tier, float]:
@@ -70,6 +83,27 @@ class CanaryRules:
         default_factory=lambda: {Tier.CORE: 50e3, Tier.ROTATIONAL: 25e3, Tier.EVENT: 10e3}
     )
 
+    def __post_init__(self) -> None:
+        refuse("rule(s) of the canary", _canary_mistakes(self))
+
+
+def _canary_mistakes(rules: CanaryRules) -> Iterator[FieldViolation]:
+    names = ("conviction_low", "conviction_high", "size_scale")
+    yield from range_mistakes(rules, dict.fromkeys(names, SHARE))
+    yield from mapping_mistakes("spread_bps_max", rules.spread_bps_max, BPS)
+    yield from mapping_mistakes("depth_min", rules.depth_min, MONEY)
+    yield from missing_tiers("spread_bps_max", rules.spread_bps_max)
+    yield from missing_tiers("depth_min", rules.depth_min)
+    low, high = rules.conviction_low, rules.conviction_high
+    yield from order_mistake("conviction_low", low, "conviction_high", high)
+
+
+def missing_tiers(field_name: str, values: Mapping[Tier, object]) -> Iterator[FieldViolation]:
+    """Yields a mistake for each tier that a mapping must name and does not."""
+    for tier in Tier:
+        if tier not in values:
+            yield FieldViolation(f"{field_name}.{tier}", "is missing: give one for every tier")
+
 
 @dataclass(frozen=True, slots=True)
 class ProposalRules:
@@ -91,6 +125,29 @@ class ProposalRules:
     confirmations_min: int = 3
     notional_min: float = 0.0
     canary: CanaryRules = field(default_factory=CanaryRules)
+
+    def __post_init__(self) -> None:
+        refuse("rule(s) of the proposals", _rule_mistakes(self))
+
+
+_RANGES: Mapping[str, Range] = {
+    "score_min": SHARE,
+    "dip_change": SHARE,
+    "conviction_min": SHARE,
+    "conviction_base": Range(-1.0, 1.0),
+    "strength_weight": SHARE,
+    "confidence_weight": SHARE,
+    "core_boost": Range(-1.0, 1.0),
+    "confirmations_min": COUNT,
+    "notional_min": MONEY,
+}
+
+
+def _rule_mistakes(rules: ProposalRules) -> Iterator[FieldViolation]:
+    yield from range_mistakes(rules, _RANGES)
+    yield from mapping_mistakes("base_sizes", rules.base_sizes, SHARE)
+    yield from missing_tiers("base_sizes", rules.base_sizes)
+    yield from mapping_mistakes("boosts", rules.boosts, Range(-1.0, 1.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,11 +226,13 @@ def conviction_of(signal: TriggerSignal, tier: Tier, rules: ProposalRules) -> Co
     """
     strength = rules.strength_weight * signal.strength
     confidence = rules.confidence_weight * signal.confidence
-    boosts = [
-        (str(qualifier), boost)
-        for qualifier, boost in rules.boosts.items()
-        if signal.qualifiers.get(qualifier, False)
-    ]
+    boosts: list[tuple[str, float]] = []
+    if signal.qualifiers:
+        boosts += (
+            (str(qualifier), boost)
+            for qualifier, boost in rules.boosts.items()
+            if signal.qualifiers.get(qualifier, False)
+        )
     if tier is Tier.CORE:
         boosts.append(("tier_bias_T1", rules.core_boost))
     value = rules.conviction_base + strength + confidence + sum(boost for _, boost in boosts)
@@ -234,9 +293,10 @@ def _proposal(
         return ConvincedProposal(small, conviction, canary.conviction_high, is_canary=True)
     if conviction.value < rules.conviction_min:
         return None
-    met = sum(signal.qualifiers.get(qualifier, False) for qualifier in rules.boosts)
-    if signal.kind is TriggerKind.REVERSAL and met < rules.confirmations_min:
-        return None
+    if signal.kind is TriggerKind.REVERSAL:
+        met = sum(signal.qualifiers.get(qualifier, False) for qualifier in rules.boosts)
+        if met < rules.confirmations_min:
+            return None
     return ConvincedProposal(proposal, conviction, rules.conviction_min)
 
 

@@ -1,113 +1,75 @@
-"""What a fill costs, in components: commission, half of the spread, market impact (SPEC B5).
+"""What many fills cost, component by component, and the liquidity that they met (SPEC B5).
 
-Everything is vectorised over fills; money is in the currency of the prices, `*_bps` are basis
-points of the notional. A component is charged once: none is hidden in the price as well.
+The formulas are those of `cost_model`, one fill after the other; arrays have shape (fills,).
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-BPS = 1e-4
+from backlane.execution.cost_model import (
+    CostModel,
+    fill_cost,
+    impact_bps_of,
+    quoted_spread_bps,
+)
+from backlane.jit import Record, kernel
 
 
-@dataclass(frozen=True, slots=True)
-class CommissionModel:
-    """Commission of an order: `bps` of its notional + `fixed` + `per_unit` of its quantity.
+class FillCosts(NamedTuple):
+    """What fills cost, money, arrays of shape (fills,); and at which spread and impact, in bps."""
 
-    It is never less than `minimum`; all are money but the first.
-    """
-
-    bps: float = 0.0
-    fixed: float = 0.0
-    per_unit: float = 0.0
-    minimum: float = 0.0
+    total: NDArray[np.float64]
+    commission: NDArray[np.float64]
+    half_spread: NDArray[np.float64]
+    impact: NDArray[np.float64]
+    quoted_bps: NDArray[np.float64]
+    impact_bps: NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True)
-class SpreadModel:
-    """The quoted spread by liquidity: (least average daily volume in money, bps), growing.
-
-    An instrument below the first bucket, or without a volume, has `fallback_bps`.
-    """
-
-    buckets: tuple[tuple[float, float], ...]
-    fallback_bps: float
-
-
-@dataclass(frozen=True, slots=True)
-class ImpactModel:
-    """Square-root impact: k * volatility * sqrt(participation), in bps within [min, max].
-
-    `volatility` is the daily one, a fraction; participation is notional / average daily volume,
-    at most `participation_max`. Without either, or without a notional, it is `fallback_bps`.
-    """
-
-    k: float
-    min_bps: float
-    max_bps: float
-    participation_max: float
-    fallback_bps: float
-
-
-def commission(
-    notional: NDArray[np.float64], quantity: NDArray[np.float64], model: CommissionModel
-) -> NDArray[np.float64]:
-    """Returns the commissions, money, of notionals and quantities >= 0, both (fills,).
-
-    10,000 for 50 units at 1 bp + 2 + 0.01 a unit: 1 + 2 + 0.5 = 3.5.
-    """
-    charged = notional * (model.bps * BPS) + model.fixed + quantity * model.per_unit
-    return np.maximum(charged, model.minimum)
-
-
-def spread_bps(daily_volume: NDArray[np.float64], model: SpreadModel) -> NDArray[np.float64]:
-    """Returns the quoted spreads: those of the highest bucket that the daily volume reaches.
-
-    `daily_volume` is in money, NaN where it is not known. With buckets (1e6, 5), (1e7, 3): 2e6
-    has 5 bps, 1e7 has 3, and 5e5 the fallback.
-    """
-    thresholds = np.array([least for least, _ in model.buckets])
-    rates = np.array([model.fallback_bps, *(bps for _, bps in model.buckets)])
-    known = np.where(np.isnan(daily_volume), -np.inf, daily_volume)
-    chosen: NDArray[np.float64] = rates[np.searchsorted(thresholds, known, side="right")]
-    return chosen
-
-
-def half_spread(
-    notional: NDArray[np.float64], quoted_bps: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Returns the money that crossing half of the spread costs: notional * bps / 2.
-
-    10,000 at 5 bps: 2.5.
-    """
-    return notional * quoted_bps * BPS * 0.5
-
-
-def impact_bps(
+def fill_costs(
+    model: CostModel,
     notional: NDArray[np.float64],
-    daily_volume: NDArray[np.float64],
-    volatility: NDArray[np.float64],
-    model: ImpactModel,
-) -> NDArray[np.float64]:
-    """Returns the impacts in bps; see ImpactModel.
+    units: NDArray[np.float64],
+    average_volume: NDArray[np.float64] | None = None,
+    volatility: NDArray[np.float64] | None = None,
+    *,
+    is_passive: bool = False,
+) -> FillCosts:
+    """Returns the costs of fills of `notional`, money >= 0, and `units` >= 0.
 
-    1e4 in a market of 1e6 a day with volatility 0.02 and k 0.8: 0.8 * 0.02 * sqrt(0.01) = 16 bps.
+    `average_volume` is in money and `volatility` a fraction, both of a bar, NaN where not known.
     """
-    usable = (daily_volume > 0) & (notional > 0) & np.isfinite(volatility)
-    participation = np.divide(notional, daily_volume, out=np.zeros(len(notional)), where=usable)
-    capped = np.minimum(participation, model.participation_max)
-    modelled = np.clip(model.k * volatility * np.sqrt(capped) / BPS, model.min_bps, model.max_bps)
-    return np.where(usable, modelled, model.fallback_bps)
+    unknown = np.full(len(notional), np.nan)
+    columns = np.empty((4, len(notional)))
+    for row, each in enumerate((notional, units, average_volume, volatility)):
+        columns[row] = unknown if each is None else each
+    out = np.empty((6, len(notional)))
+    _each(columns, is_passive, model.record(), out)
+    return FillCosts(*out)
 
 
-def impact(notional: NDArray[np.float64], charged_bps: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Returns the money that the impact costs: notional * bps."""
-    return notional * (charged_bps * BPS)
+@kernel
+def _each(
+    columns: NDArray[np.float64],
+    is_passive: bool,
+    costs: NDArray[np.void],
+    out: NDArray[np.float64],
+) -> None:
+    model: Record = costs[0]
+    for at in range(columns.shape[1]):
+        notional, units = columns[0, at], columns[1, at]
+        volume, deviation = columns[2, at], columns[3, at]
+        total, commission, spread, impact = fill_cost(
+            notional, units, volume, deviation, is_passive, model
+        )
+        out[0, at], out[1, at], out[2, at], out[3, at] = total, commission, spread, impact
+        out[4, at] = quoted_spread_bps(volume, model)
+        out[5, at] = impact_bps_of(notional, volume, deviation, model)
 
 
-def average_daily_volume(
+def average_volume(
     close: NDArray[np.float64], volume: NDArray[np.float64], window: int, *, with_today: bool
 ) -> NDArray[np.float64]:
     """Returns the mean of close * volume over `window` bars, money, shape (times, symbols).
@@ -118,7 +80,7 @@ def average_daily_volume(
     return _lagged(_windows(close * volume, window).mean(axis=-1), len(close), with_today)
 
 
-def daily_volatility(
+def bar_volatility(
     close: NDArray[np.float64], window: int, *, with_today: bool
 ) -> NDArray[np.float64]:
     """Returns the sample deviation of `window` log returns, a fraction, (times, symbols)."""

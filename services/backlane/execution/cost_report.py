@@ -12,8 +12,9 @@ _DAY_NS = 86_400_000_000_000
 class CostReport:
     """One entry for each day and instrument with fills, by day, then instrument; arrays (entries,).
 
-    `day_ns` is midnight UTC; money is summed; `cost_bps` is the total cost in basis points of the
-    notional, NaN where that is 0.
+    `day_ns` is midnight UTC; money is summed; `gross` is what the fills brought in before costs,
+    negative for purchases; `cost_bps` is the total cost in basis points of the notional, NaN where
+    that is 0.
     """
 
     day_ns: NDArray[np.int64]
@@ -25,6 +26,7 @@ class CostReport:
     total: NDArray[np.float64]
     fill_count: NDArray[np.int64]
     cost_bps: NDArray[np.float64]
+    gross: NDArray[np.float64]
 
 
 def cost_report(
@@ -34,8 +36,10 @@ def cost_report(
     commission: NDArray[np.float64],
     half_spread: NDArray[np.float64],
     impact: NDArray[np.float64],
+    *,
+    gross: NDArray[np.float64] | None = None,
 ) -> CostReport:
-    """Returns the report of fills, every argument (fills,), money >= 0.
+    """Returns the report of fills, every argument (fills,), money >= 0 but for `gross`.
 
     Two fills of 1,000 on a day that cost 1 and 3 together cost 20 bps of 2,000.
     """
@@ -60,4 +64,5 @@ def cost_report(
         total,
         np.bincount(group, minlength=len(unique)).astype(np.int64),
         total / known * 1e4,
+        summed(np.zeros(len(notional)) if gross is None else gross),
     )

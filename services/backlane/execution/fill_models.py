@@ -10,6 +10,8 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from backlane.execution.order_prices import fillable_units, limit_price_in_bar
+
 
 class FillStatus(StrEnum):
     """How much of an order was filled."""
@@ -65,10 +67,15 @@ def limit_fills(
     never better than the limit, even where the bar opened beyond it. A limit order without a limit
     price (NaN) is rejected.
     """
-    is_reached = np.where(is_buy, low <= limit_price, high >= limit_price)
-    fills = ~is_limit | is_reached
+    at_limit = np.array(
+        [
+            limit_price_in_bar(1 if buys else -1, limit, np.nan, top, bottom)
+            for buys, limit, top, bottom in zip(is_buy, limit_price, high, low, strict=True)
+        ]
+    )
+    fills = ~is_limit | ~np.isnan(at_limit)
     filled = np.where(fills, quantity, 0.0)
-    return ModelledFills(filled, np.where(is_limit & fills, limit_price, price), quantity - filled)
+    return ModelledFills(filled, np.where(is_limit & fills, at_limit, price), quantity - filled)
 
 
 def volume_fills(
@@ -88,8 +95,12 @@ def volume_fills(
         limit.participation_max * daily_volume / price,
         limit.fallback_fraction * quantity,
     )
-    filled = np.minimum(quantity, most)
-    filled = np.where(filled < limit.min_quantity, 0.0, filled)
+    filled = np.array(
+        [
+            fillable_units(wanted, available, limit.min_quantity)
+            for wanted, available in zip(quantity, most, strict=True)
+        ]
+    )
     return ModelledFills(filled, price.copy(), quantity - filled)
 
 

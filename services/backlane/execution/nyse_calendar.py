@@ -39,6 +39,14 @@ def is_in_session(time_ns: NDArray[np.int64]) -> NDArray[np.bool_]:
     return np.array([_is_inside(int(each) // _NS_PER_S) for each in time_ns], dtype=bool)
 
 
+def has_session(time_ns: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Says which UTC stamps (times,) lie on a day with a session."""
+    days = (int(each) // _NS_PER_S // _DAY_S for each in time_ns)
+    return np.array(
+        [session_utc_s(_EPOCH + timedelta(days=day)) is not None for day in days], dtype=bool
+    )
+
+
 def is_at_close(time_ns: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Says which UTC stamps (times,) lie within CLOSE_TOLERANCE_S of a session's close."""
     return np.array([_is_close(int(each) // _NS_PER_S) for each in time_ns], dtype=bool)

@@ -12,12 +12,53 @@ MIN_ORDER_QUANTITY = 1e-6
 
 
 class BookOrderOutcome(IntEnum):
-    """What became of an order of a portfolio."""
+    """What became of an order of a portfolio. Numbers are stored in checkpoints: never reuse one.
 
-    PENDING = 0
+    Some units may have filled before: see `OrderStatus`.
+    """
+
+    PENDING = 0  # it is open
     FILLED = 1
-    NO_PRICE = 2  # the instrument had no bar when the order was to fill: it expired
+    # expired
+    NO_PRICE = 2  # the instrument had no bar when the order was to fill
     END_OF_DATA = 3  # the data ended before the bar at which it would have filled
+    NOT_REACHED = 4  # its limit or stop was not reached in time
+    NO_VOLUME = 5  # the volume was too small for all of it
+    SESSION_CLOSED = 6  # the exchange was closed
+    # cancelled
+    REPLACED = 7  # by a later decision about the instrument
+    POSITION_CLOSED = 8  # a protective exit closed the position
+    DELISTED = 9  # the instrument is no longer traded
+    CUT_BY_MARGIN = 10  # some units filled; for the others the money did not do
+    CANCELLED = 11  # by its owner
+    # denied
+    DENIED_MARGIN = 12  # the money does not do for one unit, or one lot
+    DENIED_LOT = 13  # less than one lot
+    DENIED_DELISTED = 14  # the instrument is no longer traded
+
+
+class OrderStatus(StrEnum):
+    """Where an order is in its life; its outcome says why."""
+
+    PLACED = "placed"
+    PARTIAL = "partial"  # open, and filled in part
+    FILLED = "filled"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+    DENIED = "denied"
+
+
+def order_status(outcome: BookOrderOutcome, *, has_filled: bool = False) -> OrderStatus:
+    """Returns the status of an order; `has_filled` says whether any of its units did."""
+    if outcome is BookOrderOutcome.PENDING:
+        return OrderStatus.PARTIAL if has_filled else OrderStatus.PLACED
+    if outcome is BookOrderOutcome.FILLED:
+        return OrderStatus.FILLED
+    if outcome <= BookOrderOutcome.SESSION_CLOSED:
+        return OrderStatus.EXPIRED
+    if outcome <= BookOrderOutcome.CANCELLED:
+        return OrderStatus.CANCELLED
+    return OrderStatus.DENIED
 
 
 class OrderSide(StrEnum):

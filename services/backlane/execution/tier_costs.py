@@ -1,18 +1,27 @@
 """What a trade costs by the tier of its instrument: commission, spread, slippage (SPEC A8).
 
-One model for both sides (SPEC C1 "fees"): entry and exit are charged by their own liquidity, and
-the slippage that `TierSlippage` computes is in the price of the fill.
+A tier chooses the parameters of the one cost model (`cost_model`): the formulas are there. Entry
+and exit are charged by their own liquidity (SPEC C1 "fees"), and the slippage that `TierSlippage`
+computes is in the price of the fill.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+import numpy as np
+
+from backlane.execution.cost_components import fill_costs
+from backlane.execution.cost_model import (
+    BPS,
+    CommissionModel,
+    CostModel,
+    SpreadModel,
+    logarithmic_impact,
+)
 from backlane.execution.target_orders import OrderSide
 from backlane.signals.universe import Tier
 
-BPS = 1e-4
 IMPACT_NOTIONAL = 10_000.0
 """Money; smaller orders move no price."""
 IMPACT_PER_DECADE = 0.2
@@ -94,6 +103,20 @@ class TierCosts:
         """Returns what is charged, as a fraction of the notional."""
         return self.maker_rate if liquidity is Liquidity.MAKER else self.taker_rate
 
+    def model(
+        self,
+        liquidity: Liquidity,
+        tier: Tier,
+        style: OrderStyle,
+        spread_bps: float | None = None,
+    ) -> CostModel:
+        """Returns the model of costs; without a spread that of the tier counts."""
+        spread = self.spread_bps[tier] if spread_bps is None else spread_bps
+        return CostModel(
+            CommissionModel(self.commission_rate(liquidity) / BPS),
+            SpreadModel(fallback_bps=spread, share=self.spread_shares[style]),
+        )
+
     def trade_cost(
         self,
         notional: float,
@@ -106,10 +129,10 @@ class TierCosts:
 
         1,000 taken from the book at a spread of 20 bps: 6.00 commission and 10 bps, 1.00, slippage.
         """
-        spread = self.spread_bps[tier] if spread_bps is None else spread_bps
-        slippage_bps = spread * self.spread_shares[style]
-        commission = notional * self.commission_rate(liquidity)
-        return TradeCost(commission, notional * slippage_bps * BPS, slippage_bps)
+        model = self.model(liquidity, tier, style, spread_bps)
+        costs = fill_costs(model, np.array([notional]), np.zeros(1))
+        slippage_bps = model.spread.fallback_bps * model.spread.share
+        return TradeCost(float(costs.commission[0]), float(costs.half_spread[0]), slippage_bps)
 
     def round_trip(
         self,
@@ -120,10 +143,12 @@ class TierCosts:
         exit_: Liquidity,
     ) -> RoundTripPnl:
         """Returns the profit of a long trade after the commissions of both of its sides."""
-        paid = entry_price * quantity
-        received = exit_price * quantity
-        entry_commission = paid * self.commission_rate(entry)
-        commission = entry_commission + received * self.commission_rate(exit_)
+        paid, received = entry_price * quantity, exit_price * quantity
+        entry_commission, exit_commission = (
+            self.trade_cost(notional, liquidity, Tier.CORE, OrderStyle.MARKET, 0.0).commission
+            for notional, liquidity in ((paid, entry), (received, exit_))
+        )
+        commission = entry_commission + exit_commission
         net = received - paid - commission
         return RoundTripPnl(net, net / (paid + entry_commission), commission)
 
@@ -137,8 +162,7 @@ class TierCosts:
         A side costs its commission and, as in the reference for every liquidity, the share of the
         spread that a post-only order pays.
         """
-        slippage = self.spread_bps[tier] * self.spread_shares[OrderStyle.LIMIT_POST_ONLY] * BPS
-        one_side = self.commission_rate(liquidity) + slippage
+        one_side = self.trade_cost(1.0, liquidity, tier, OrderStyle.LIMIT_POST_ONLY).total
         return 2.0 * one_side if is_round_trip else one_side
 
     def size_for_minimum(self, wanted: float, minimum: float, liquidity: Liquidity) -> float:
@@ -167,9 +191,10 @@ class TierSlippage:
         min(volatility / 0.05, 1.5) above 5 %, else 1. What is not known is 1.
         """
         impact = turmoil = 1.0
-        if notional is not None and notional > IMPACT_NOTIONAL:
-            decades = math.log10(notional / IMPACT_NOTIONAL)
-            impact = min(1.0 + IMPACT_PER_DECADE * decades, self.impact_max)
+        if notional is not None:
+            impact = logarithmic_impact(
+                notional, IMPACT_NOTIONAL, IMPACT_PER_DECADE, self.impact_max
+            )
         if volatility is not None and volatility > self.calm_volatility:
             turmoil = min(volatility / self.calm_volatility, self.turmoil_max)
         return self.base_bps[tier] * impact * turmoil

@@ -97,8 +97,10 @@ def append(
 def _news(operation: Operation, batch: TelemetryBatch) -> TelemetryBatch:
     """Returns the batch without what an earlier attempt has reported already."""
     replayed = set(replayed_points(operation, batch))
-    points = tuple(one for one in batch.points if (one.series, one.step) not in replayed)
     known = max(0, operation.counts.trades + 1 - batch.first_trade)
+    if not replayed and not (known and batch.trades):
+        return batch
+    points = tuple(one for one in batch.points if (one.series, one.step) not in replayed)
     return replace(batch, points=points, trades=batch.trades[known:])
 
 
@@ -191,7 +193,10 @@ class _Drop:
 
 
 def _first_drops(before: Operation, after: Operation) -> Iterator[str]:
-    """Yields one line for each kind of telemetry that meets its limit for the first time."""
+    """Returns one line for each kind of telemetry that meets its limit for the first time."""
+    counts = after.counts
+    if not (counts.dropped_points or counts.dropped_trades or counts.dropped_notes):
+        return iter(())  # nearly always, and the texts below are not free
     drops = (
         _Drop(
             before.counts.dropped_points,

@@ -30,6 +30,20 @@ BOOK_FILL_DTYPE = np.dtype(
     )
 )
 
+BOOK_TOTALS_DTYPE = np.dtype(
+    (
+        np.record,
+        [
+            ("next_bar", "<i8"),  # the bar to open next
+            ("order_count", "<i8"),  # records that count; the rest of each array is room
+            ("fill_count", "<i8"),
+            ("open_count", "<i8"),  # orders that are open: the first of `open_orders`
+            ("equity", "<f8"),  # at the last mark, before what filled at that close
+            ("peak_equity", "<f8"),  # the highest of them, and of the initial cash
+        ],
+    )
+)
+
 BOOK_TRADE_DTYPE = np.dtype(
     (
         np.record,

@@ -8,7 +8,12 @@ from backlane.portfolio.book_records import BOOK_TRADE_DTYPE
 
 
 def round_trips(
-    fills: NDArray[np.void], last_close: NDArray[np.float64], last_index: int
+    fills: NDArray[np.void],
+    last_close: NDArray[np.float64],
+    last_index: int,
+    *,
+    borrow: NDArray[np.float64] | None = None,
+    unpaid_borrow: NDArray[np.float64] | None = None,
 ) -> NDArray[np.void]:
     """Returns the trades of a book, BOOK_TRADE_DTYPE, in the order of their exits; open ones last.
 
@@ -16,11 +21,17 @@ def round_trips(
     open at bar `last_index`. A fill that turns a position around ends one trade and begins the
     next, its cost shared by quantity. So the money adds up: final equity = initial cash + the sum
     of `net_pnl`, and `net_pnl` = `gross_pnl` - `cost`.
+
+    `borrow` (fills,) is what a short was charged from the fill before on, and belongs to the trade
+    that was open then; `unpaid_borrow` (symbols,) is what came after the last fill.
     """
     # Each fill ends at most one trade, and each instrument has at most one open.
     trades = np.zeros(len(fills) + len(last_close), BOOK_TRADE_DTYPE)
     current = np.zeros(len(last_close), BOOK_TRADE_DTYPE)
-    count = _collect(fills, np.zeros((len(last_close), 3)), current, trades, last_close, last_index)
+    carried = np.zeros(len(fills)) if borrow is None or not len(borrow) else np.array(borrow)
+    owed = np.zeros(len(last_close)) if unpaid_borrow is None else unpaid_borrow
+    sums = np.zeros((len(last_close), 3))
+    count = _collect(fills, sums, current, trades, last_close, last_index, carried, owed)
     return trades[:count]
 
 
@@ -64,6 +75,8 @@ def _collect(
     trades: NDArray[np.void],
     last_close: NDArray[np.float64],
     last_index: int,
+    borrow: NDArray[np.float64],
+    unpaid_borrow: NDArray[np.float64],
 ) -> int:
     """Fills `trades`; `sums` holds (units held, money of the entries, of the exits) each."""
     count = 0
@@ -74,6 +87,8 @@ def _collect(
         side = 1 if fill.quantity > 0.0 else -1
         units = abs(fill.quantity)
         rest = units
+        if sum_of[0] > 0.0:
+            trade.cost += borrow[index]
         if sum_of[0] > 0.0 and side != trade.side:
             closing = min(units, sum_of[0])
             rest = units - closing
@@ -92,6 +107,7 @@ def _collect(
             trade.cost += fill.cost * rest / units
     for symbol in range(len(last_close)):
         if sums[symbol][0] > 0.0:
+            current[symbol].cost += unpaid_borrow[symbol]
             _exit(sums[symbol], sums[symbol][0], last_close[symbol])
             _conclude(current[symbol], sums[symbol], last_index, 1)
             _copy(trades[count], current[symbol])

@@ -27,6 +27,8 @@ from backlane.report.texts import (
 )
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from backlane.report.frames import ResultFrames
 
 REQUEST_CHARS_MAX = 20_000
@@ -184,9 +186,8 @@ def stages(entries: tuple[FunnelEntry, ...]) -> list[Stage]:
     ]
 
 
-def months(result: "ResultFrames") -> dict[str, list[Month]]:
-    """Returns for each year its twelve months and the whole year."""
-    table = result.monthly_returns
+def months(table: "pd.DataFrame") -> dict[str, list[Month]]:
+    """Returns for each year of a table of `monthly_returns` its months and the whole year."""
     values = table[list(range(1, 13))].to_numpy()
     reach = float(np.nanmax(np.abs(values))) if np.isfinite(values).any() else 0.0
     return {

@@ -49,11 +49,11 @@ def overview_figure(result: "ResultFrames") -> go.Figure:
     _add_trades(figure, marked_trades(result.trades))
     _add_equity(figure, result)
     _add_drawdown(figure, result)
-    _style(figure)
+    style_figure(figure)
     titles = ("Price", "Equity", "Drawdown")
     for row, title in enumerate(titles, start=1):
         figure.update_yaxes(title_text=title, row=row, col=1)
-    figure.update_xaxes(type="date", range=_time_range(result.equity.index))
+    figure.update_xaxes(type="date", range=time_range(result.equity.index))
     figure.update_yaxes(tickformat=".1~%", rangemode="tozero", row=3, col=1)
     figure.update_layout(
         height=760,
@@ -90,7 +90,7 @@ def monthly_figure(result: "ResultFrames") -> go.Figure:
         ygap=2,
     )
     figure = go.Figure(heat)
-    _style(figure)
+    style_figure(figure)
     figure.update_yaxes(autorange="reversed", type="category", showgrid=False, side="left")
     figure.update_xaxes(showgrid=False, showline=False, ticks="")
     figure.update_layout(height=110 + 34 * max(1, len(table)))
@@ -110,7 +110,7 @@ def _add_price(figure: go.Figure, result: "ResultFrames") -> None:
     bars = result.bars
     if bars is None:
         return
-    times = _epoch_ms(bars.index)
+    times = epoch_ms(bars.index)
     starts, low, high = range_stretches(
         bars["low"].to_numpy(), bars["high"].to_numpy(), CURVE_POINTS_MAX
     )
@@ -157,7 +157,7 @@ def _add_trades(figure: go.Figure, trades: pd.DataFrame) -> None:
 def _paths(trades: pd.DataFrame, name: str, color: str) -> go.Scatter:
     """From each entry to its exit, in one trace with gaps."""
     gap = np.full(len(trades), np.nan)
-    times = (_epoch_ms(trades["entry_time"]), _epoch_ms(trades["exit_time"]), gap)
+    times = (epoch_ms(trades["entry_time"]), epoch_ms(trades["exit_time"]), gap)
     prices = (trades["entry_price"].to_numpy(), trades["exit_price"].to_numpy(), gap)
     return go.Scatter(
         x=np.column_stack(times).ravel(),
@@ -176,7 +176,7 @@ def _entries(trades: pd.DataFrame, name: str, symbol: str) -> go.Scatter:
         for trade in trades.to_dict("records")
     ]
     return go.Scatter(
-        x=_epoch_ms(trades["entry_time"]),
+        x=epoch_ms(trades["entry_time"]),
         y=trades["entry_price"].to_numpy(),
         name=name,
         mode="markers",
@@ -198,7 +198,7 @@ def _exits(trades: pd.DataFrame) -> go.Scatter:
         for trade in trades.to_dict("records")
     ]
     return go.Scatter(
-        x=_epoch_ms(trades["exit_time"]),
+        x=epoch_ms(trades["exit_time"]),
         y=trades["exit_price"].to_numpy(),
         name="exit",
         mode="markers",
@@ -221,7 +221,7 @@ def _add_equity(figure: go.Figure, result: "ResultFrames") -> None:
     equity = result.equity["equity"].to_numpy()
     kept = extreme_indices(equity, CURVE_POINTS_MAX)
     line = go.Scatter(
-        x=_epoch_ms(result.equity.index)[kept],
+        x=epoch_ms(result.equity.index)[kept],
         y=equity[kept],
         name="equity",
         mode="lines",
@@ -239,7 +239,7 @@ def _add_drawdown(figure: go.Figure, result: "ResultFrames") -> None:
     values = np.asarray(result.drawdown, dtype=np.float64)
     kept = extreme_indices(values, CURVE_POINTS_MAX)
     area = go.Scatter(
-        x=_epoch_ms(result.equity.index)[kept],
+        x=epoch_ms(result.equity.index)[kept],
         y=values[kept],
         name="drawdown",
         mode="lines",
@@ -252,23 +252,24 @@ def _add_drawdown(figure: go.Figure, result: "ResultFrames") -> None:
     figure.add_trace(area, row=3, col=1)
 
 
-def _epoch_ms(times: Any) -> NDArray[np.float64]:
-    """Milliseconds since 1970, which plotly.js takes for dates: a quarter of the bytes of text."""
+def epoch_ms(times: Any) -> NDArray[np.float64]:
+    """Returns milliseconds since 1970, which plotly.js takes for dates: a quarter of its text."""
     nanoseconds = pd.DatetimeIndex(times).as_unit("ns").asi8
     milliseconds: NDArray[np.float64] = nanoseconds / 1e6
     return milliseconds
 
 
-def _time_range(times: Any) -> list[float] | None:
-    """From the first to the last bar, with a little room for the marks at both ends."""
+def time_range(times: Any) -> list[float] | None:
+    """Returns the first and last bar, with a little room at both ends; None for fewer than two."""
     if len(times) < 2:
         return None
-    first, last = _epoch_ms(times)[[0, -1]]
+    first, last = epoch_ms(times)[[0, -1]]
     room = (last - first) / 100
     return [first - room, last + room]
 
 
-def _style(figure: go.Figure) -> None:
+def style_figure(figure: go.Figure) -> None:
+    """Gives a figure the page's colours, fonts and margins."""
     axis = {
         "gridcolor": RULE,
         "linecolor": RULE,

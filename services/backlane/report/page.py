@@ -1,20 +1,8 @@
-"""The page: one HTML file that needs no network, and is the same for the same result.
+"""The page about a run over one instrument; it is the same for the same result."""
 
-Everything from a file is escaped by the template; a content policy in the page lets only the
-page's own three scripts run, and lets nothing be fetched.
-"""
-
-import base64
-import hashlib
-import json
-import os
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from backlane.audit.stamp import AuditStamp
 from backlane.report import content
@@ -26,33 +14,20 @@ from backlane.report.figures import (
     overview_figure,
 )
 from backlane.report.formats import short, timestamp
+from backlane.report.page_parts import PAGE_MARK, check_replaceable, render_page, write_page
 from backlane.report.trade_table import TRADE_ROWS_MAX, trade_columns, trade_rows
 
 if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
-
     from backlane.report.frames import ResultFrames
 
-PAGE_MARK = "<!doctype html>\n<!-- backlane.report.v1 -->"
-"""How every report begins: only such a file is replaced."""
+__all__ = ["PAGE_MARK", "render_report", "write_report"]
 
 
 def render_report(result: "ResultFrames", stamps: Sequence[AuditStamp] = ()) -> str:
     """Returns the page; it carries the stamps of audits."""
-    environment = Environment(
-        loader=PackageLoader("backlane.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    scripts = [_plotly_js(), _asset("page.js")]
-    return environment.get_template("page.html").render(
-        mark=Markup(PAGE_MARK),  # noqa: S704 - a constant
-        policy=_policy(scripts),
-        style=Markup(_asset("page.css")),  # noqa: S704 - of this package
-        scripts=[Markup(script) for script in scripts],  # noqa: S704 - plotly's and this package's
-        figure=Markup(_figure_json(overview_figure(result))),  # noqa: S704 - escaped as JSON
+    return render_page(
+        "page.html",
+        overview_figure(result),
         audits=[audit_section(stamp, result.document) for stamp in stamps],
         **_sections(result),
     )
@@ -63,23 +38,8 @@ def write_report(result: "ResultFrames", path: Path, stamps: Sequence[AuditStamp
 
     An earlier report is replaced; any other file is refused with FileExistsError.
     """
-    if path.exists() and not _is_report(path):
-        raise FileExistsError(f"{path} exists and is no report: choose another --out.")
-    page = render_report(result, stamps)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        scratch.write_text(page, encoding="utf-8")
-        scratch.replace(path)
-    finally:
-        scratch.unlink(missing_ok=True)
-
-
-def _is_report(path: Path) -> bool:
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        return file.read(len(PAGE_MARK)) == PAGE_MARK.encode()
+    check_replaceable(path)
+    write_page(path, render_report(result, stamps))
 
 
 def _sections(result: "ResultFrames") -> dict[str, Any]:
@@ -98,7 +58,7 @@ def _sections(result: "ResultFrames") -> dict[str, Any]:
         "trade_count": trade_count,
         "trade_marks_max": TRADE_MARKS_MAX,
         "month_names": MONTHS,
-        "months": content.months(result),
+        "months": content.months(result.monthly_returns),
         "stages": content.stages(document.funnel),
         "metric_groups": content.metric_groups(result),
         "trade_columns": trade_columns(result),
@@ -109,31 +69,3 @@ def _sections(result: "ResultFrames") -> dict[str, Any]:
         "identity": content.identity(result),
         "request": content.request_text(result.request),
     }
-
-
-def _figure_json(figure: "Figure") -> str:
-    """The figure as JSON that cannot end the script element around it."""
-    text = json.dumps(json.loads(figure.to_json(engine="json")), separators=(",", ":"))
-    for character in "<>&":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return text
-
-
-def _plotly_js() -> str:
-    from plotly.offline import get_plotlyjs
-
-    return str(get_plotlyjs())
-
-
-def _asset(name: str) -> str:
-    return files("backlane.report").joinpath("templates", name).read_text(encoding="utf-8")
-
-
-def _policy(scripts: list[str]) -> str:
-    """The Content-Security-Policy: no network at all, and no script but these."""
-    digests = [hashlib.sha256(script.encode()).digest() for script in scripts]
-    allowed = " ".join(f"'sha256-{base64.b64encode(each).decode()}'" for each in digests)
-    return (
-        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; "
-        "img-src data: blob:; base-uri 'none'; form-action 'none'"
-    )

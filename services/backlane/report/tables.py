@@ -50,10 +50,11 @@ COLUMNS: Mapping[str, Mapping[str, pa.DataType]] = {
     "features.parquet": {"time": TIME},
 }
 """The columns that each file must have; further ones are read as they are."""
+Columns = Mapping[str, Mapping[str, pa.DataType]]
 
 
-def read_table(directory: Path, name: str) -> pa.Table:
-    """Returns a table of the result directory.
+def read_table(directory: Path, name: str, columns: Columns = COLUMNS) -> pa.Table:
+    """Returns a table of the result directory; `columns` says what its files must have.
 
     Raises ResultNotFoundError when the file is not there, InvalidRequestError when it is damaged.
     """
@@ -62,18 +63,18 @@ def read_table(directory: Path, name: str) -> pa.Table:
         raise _missing(path)
     try:
         if path.suffix == ".csv":
-            options = pyarrow.csv.ConvertOptions(column_types=dict(COLUMNS[name]))
+            options = pyarrow.csv.ConvertOptions(column_types=dict(columns[name]))
             table = _widened(pyarrow.csv.read_csv(path, convert_options=options))
         else:
             table = pq.read_table(path)
-        return typed_table(table, name)
+        return typed_table(table, name, columns)
     except (pa.ArrowException, UnicodeDecodeError, KeyError) as error:
         raise _damaged(path, str(error).partition("\n")[0].strip("'\"")) from error
 
 
-def typed_table(table: pa.Table, name: str) -> pa.Table:
-    """Returns the table with the types of COLUMNS; KeyError when it lacks one of them."""
-    for column, kind in COLUMNS[name].items():
+def typed_table(table: pa.Table, name: str, columns: Columns = COLUMNS) -> pa.Table:
+    """Returns the table with the types of `columns`; KeyError when it lacks one of them."""
+    for column, kind in columns[name].items():
         if column not in table.column_names:
             raise KeyError(f"it has no column {column}")
         index = table.column_names.index(column)

@@ -30,12 +30,17 @@ class PretradeCode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PretradeOrder:
-    """An order before it is sent: positive units, at a positive reference price."""
+    """An order before it is sent: positive units, at a positive reference price.
+
+    `is_from_flat` marks the second leg of an order that turns a position around: another order of
+    the same cycle closes what is held, so that this one starts at zero.
+    """
 
     symbol: str
     side: OrderSide
     quantity: float
     price: float
+    is_from_flat: bool = False
 
     @property
     def signed_quantity(self) -> float:
@@ -109,8 +114,12 @@ class PretradeBook:
 
     def is_reducing(self, order: PretradeOrder) -> bool:
         """Whether an order leaves no larger position than there was, on either side of zero."""
-        held = self.positions.get(order.symbol, 0.0)
+        held = self.held(order)
         return abs(held + order.signed_quantity) <= abs(held)
+
+    def held(self, order: PretradeOrder) -> float:
+        """Returns the signed units that an order starts from."""
+        return 0.0 if order.is_from_flat else self.positions.get(order.symbol, 0.0)
 
     def price(self, order: PretradeOrder) -> float:
         """Returns the price by which an exposure is valued: the last one, else the order's."""
@@ -226,7 +235,7 @@ def _cut_to_weight(sheet: _Sheet, limits: PretradeLimits) -> None:
             continue
         price = sheet.book.price(order)
         units_max = limits.weight_per_symbol_max * sheet.book.equity / price
-        held = sheet.book.positions.get(order.symbol, 0.0)
+        held = sheet.book.held(order)
         direction = 1.0 if order.side is OrderSide.BUY else -1.0
         room = units_max - held * direction
         sheet.scale((place,), room / order.quantity, PretradeCode.MAX_WEIGHT)

@@ -1,14 +1,18 @@
 """A proposal to trade, and the canonical name of what it is for."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from backlane.execution.target_orders import OrderSide
 from backlane.signals.triggers import TriggerKind
 
 QUOTE_CURRENCY = "USD"
 ALIASES = {"XBT": "BTC", "WBTC": "BTC"}
+SYMBOLS_REMEMBERED_MAX = 10_000
+"""Names whose canonical form is remembered: every cycle asks for all of them."""
 
 
+@lru_cache(maxsize=SYMBOLS_REMEMBERED_MAX)
 def canonical_symbol(symbol: str) -> str:
     """Returns BASE-QUOTE in capitals with aliases resolved: `xbt` and `XBT-USD` are `BTC-USD`.
 

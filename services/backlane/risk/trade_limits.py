@@ -32,13 +32,18 @@ def after_close(
 
     It rests the minutes of its end; an end that is none of them rests as after a win.
     """
+    until_ns = at_ns + rest_ns(end, limits)
+    by_symbol = {**times.cooldown_until_ns_by_symbol, canonical_symbol(symbol): until_ns}
+    return replace(times, cooldown_until_ns_by_symbol=by_symbol)
+
+
+def rest_ns(end: TradeEnd, limits: RiskLimits) -> int:
+    """Returns how long a symbol rests after a trade that ended so, nanoseconds."""
     minutes = {
         TradeEnd.LOSS: limits.cooldown_loss_minutes,
         TradeEnd.STOP_LOSS: limits.cooldown_stop_minutes,
     }.get(end, limits.cooldown_win_minutes)
-    until_ns = at_ns + round(minutes * MINUTE_NS)
-    by_symbol = {**times.cooldown_until_ns_by_symbol, canonical_symbol(symbol): until_ns}
-    return replace(times, cooldown_until_ns_by_symbol=by_symbol)
+    return round(minutes * MINUTE_NS)
 
 
 def symbol_wait(symbol: str, times: TradeTimes, limits: RiskLimits, now_ns: int) -> RiskCode | None:

@@ -1,5 +1,6 @@
 """Who calls: the name that admission limits count by."""
 
+from functools import lru_cache
 from typing import Any
 
 CLIENT_KEY = "x-backlane-client"
@@ -19,6 +20,7 @@ def caller(context: Any) -> str:
     return _host(context.peer())
 
 
+@lru_cache(maxsize=1_024)
 def client_name(text: str) -> str:
     """Returns a name as metadata can carry it: printable ASCII, at most so many characters."""
     printable = (one if one.isascii() and one.isprintable() else "?" for one in text)

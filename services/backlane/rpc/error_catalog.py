@@ -47,6 +47,13 @@ CATALOG: Mapping[type[BacklaneError], Entry] = MappingProxyType(
         errors.TensorMismatchError: Entry(
             StatusCode.INVALID_ARGUMENT, "Send rows of as many float32 features as the model has."
         ),
+        errors.FutureDataError: Entry(
+            StatusCode.OUT_OF_RANGE, "Ask for a time that is not after that of the context."
+        ),
+        errors.CycleFailedError: Entry(
+            StatusCode.FAILED_PRECONDITION,
+            "Correct the stage that the message names, or raise failed_cycles_max.",
+        ),
         errors.NanRefusedError: Entry(
             StatusCode.INVALID_ARGUMENT, "Leave out the row, or let NaN propagate to its outputs."
         ),
@@ -55,6 +62,9 @@ CATALOG: Mapping[type[BacklaneError], Entry] = MappingProxyType(
         ),
         errors.PathEscapesRootError: Entry(
             StatusCode.INVALID_ARGUMENT, "Use a plain name, without folders, `..` or links."
+        ),
+        errors.UploadDigestMismatchError: Entry(
+            StatusCode.INVALID_ARGUMENT, "Send the file again, under the SHA-256 of its bytes."
         ),
         errors.OperationNotFoundError: Entry(
             StatusCode.NOT_FOUND, "Look it up with `backlane operation list`."
@@ -68,6 +78,7 @@ CATALOG: Mapping[type[BacklaneError], Entry] = MappingProxyType(
         errors.ResultNotFoundError: Entry(
             StatusCode.NOT_FOUND, "Ask for a file that the result lists, or run the backtest again."
         ),
+        errors.UploadNotFoundError: Entry(StatusCode.NOT_FOUND, "Upload the file, then ask again."),
         errors.RequestIdReusedError: Entry(
             StatusCode.ALREADY_EXISTS, "Make a new request_id for each new request."
         ),

@@ -6,6 +6,9 @@ import sys
 import structlog
 from structlog.typing import Processor
 
+GRPC_CORE = "grpc._cython.cygrpc"
+LOST_READER = "ExecuteBatchError raised in core"
+
 
 def configure_logging(level: str, log_format: str) -> None:
     """Sends the logs of Backlane and of every library one way; called once per process."""
@@ -26,6 +29,7 @@ def configure_logging(level: str, log_format: str) -> None:
         cache_logger_on_first_use=True,
     )
     output = logging.StreamHandler(sys.stderr)
+    output.addFilter(_is_no_lost_reader)
     output.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -38,6 +42,15 @@ def configure_logging(level: str, log_format: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [output]
     root.setLevel(level.upper())
+
+
+def _is_no_lost_reader(record: logging.LogRecord) -> bool:
+    """Leaves out the error that grpc logs when a reader's connection breaks in mid-write.
+
+    It is what a reader that goes away looks like, and the handler has ended as it should; its
+    twenty lines for each would hide the errors that matter.
+    """
+    return not (record.name == GRPC_CORE and str(record.msg).startswith(LOST_READER))
 
 
 def _rendering(log_format: str) -> list[Processor]:

@@ -5,11 +5,20 @@ quote is ineligible, whatever its tier, and never gets invented liquidity; a reg
 drops an instrument of any tier.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 
+from backlane.errors import FieldViolation
 from backlane.signals.price_regime import PriceRegime
+from backlane.signals.ranges import (
+    BPS,
+    MONEY,
+    Range,
+    order_mistake,
+    range_mistakes,
+    refuse,
+)
 
 
 class Tier(IntEnum):
@@ -99,6 +108,47 @@ class UniverseRules:
     volume_band_multiple: float = 0.95
     volume_band_spread_bps: float = 30.0
 
+    def __post_init__(self) -> None:
+        refuse("rule(s) of the universe", _mistakes(self))
+
+
+_MULTIPLE = Range(0.0, 10.0)
+_RANGES: Mapping[str, Range] = {
+    "volume_min": MONEY,
+    "spread_bps_max": BPS,
+    "volume_band_multiple": _MULTIPLE,
+    "volume_band_spread_bps": BPS,
+}
+_TIER_RANGES: Mapping[str, Range] = {
+    "volume_min": MONEY,
+    "spread_bps_max": BPS,
+    "depth_min": MONEY,
+    "allocation_max": _MULTIPLE,
+    "allocation_min": _MULTIPLE,
+}
+
+
+def _mistakes(rules: UniverseRules) -> Iterator[FieldViolation]:
+    yield from range_mistakes(rules, _RANGES)
+    for tier in Tier:
+        if tier not in rules.tiers:
+            yield FieldViolation(f"tiers.{tier}", "is missing: give one for every tier")
+            continue
+        limits = rules.tiers[tier]
+        low, high = limits.allocation_min, limits.allocation_max
+        wrong = [*range_mistakes(limits, _TIER_RANGES)]
+        wrong = wrong or order_mistake("allocation_min", low, "allocation_max", high)
+        for mistake in wrong:
+            yield FieldViolation(f"tiers.{tier}.{mistake.field}", mistake.description)
+    for regime in PriceRegime:
+        multipliers = rules.regime_multipliers.get(regime, {})
+        for tier in Tier:
+            name = f"regime_multipliers.{regime}.{tier}"
+            if tier not in multipliers:
+                yield FieldViolation(name, "is missing: give one for every regime and tier")
+            else:
+                yield from _MULTIPLE.mistakes(name, multipliers[tier])
+
 
 @dataclass(frozen=True, slots=True)
 class UniverseMember:
@@ -125,15 +175,24 @@ class Universe:
         return next((member for member in self.members if member.symbol == symbol), None)
 
 
+def volume_floor(tier: Tier, spread_bps: float, rules: UniverseRules) -> tuple[float, float]:
+    """Returns the volume of 24 h that passes by itself, and that which passes with a note, money.
+
+    The second is lower for a tight spread of the band's tier, and the first for all others.
+    """
+    needed = max(rules.volume_min, rules.tiers[tier].volume_min)
+    is_tight = spread_bps <= rules.volume_band_spread_bps
+    has_band = tier is rules.volume_band_tier and is_tight
+    return needed, min(needed, needed * rules.volume_band_multiple) if has_band else needed
+
+
 def _volume_note(
     tier: Tier, quote: Quote, rules: UniverseRules
 ) -> EligibilityNote | Ineligibility | None:
-    needed = max(rules.volume_min, rules.tiers[tier].volume_min)
+    needed, with_note = volume_floor(tier, quote.spread_bps, rules)
     if quote.volume_24h >= needed:
         return None
-    is_in_band = quote.volume_24h >= needed * rules.volume_band_multiple
-    is_tight = quote.spread_bps <= rules.volume_band_spread_bps
-    if tier is rules.volume_band_tier and is_in_band and is_tight:
+    if quote.volume_24h >= with_note:
         return EligibilityNote.VOLUME_BAND
     return Ineligibility.VOLUME_TOO_LOW
 

@@ -6,6 +6,7 @@
     targets.csv  one line for each target that is not zero: its weight and its units
     orders.csv   one line for each order, and what became of it
     fills.csv    one line for each fill, with its costs
+    costs.csv    one line for each day and instrument with fills: what they cost
     trades.csv   one line for each trade from flat to flat; what is open at the end is marked
 
 Times are ISO 8601, UTC. Quantities are positive, the side says which way.
@@ -26,7 +27,15 @@ from numpy.typing import NDArray
 
 from backlane.backtest.portfolio_metrics import periods_per_year, portfolio_metrics
 from backlane.backtest.portfolio_result import PortfolioRun
+from backlane.backtest.portfolio_trade_metrics import trade_ends
 from backlane.execution.target_orders import BookOrderOutcome, OrderSide
+from backlane.sources.portfolio_costs import (
+    COSTS_FILE,
+    costs_document,
+    costs_table,
+    order_columns,
+)
+from backlane.sources.portfolio_document import regression_document, trades_document
 from backlane.sources.results import file_digest, iso_time, iso_times
 
 PORTFOLIO_RESULT_FORMAT = "backlane.portfolio_result.v1"
@@ -38,15 +47,25 @@ PORTFOLIO_RESULT_FILES = (
     "orders.csv",
     "fills.csv",
     "trades.csv",
+    COSTS_FILE,
 )
+_ALWAYS_COUNTED = (BookOrderOutcome.NO_PRICE, BookOrderOutcome.END_OF_DATA)
+_NOT_COUNTED = (BookOrderOutcome.PENDING, BookOrderOutcome.FILLED)
 _DIRECTIONS = np.array(["SHORT", "FLAT", "LONG"], dtype=object)
 _SIDES = np.array([str(OrderSide.SELL), str(OrderSide.BUY)], dtype=object)
 
 
 def write_portfolio_result(
-    run: PortfolioRun, config: Mapping[str, Any], inputs: Mapping[str, Path], directory: Path
+    run: PortfolioRun,
+    config: Mapping[str, Any],
+    inputs: Mapping[str, Path],
+    directory: Path,
+    *,
+    with_trades: bool = False,
 ) -> None:
     """Writes the result directory; `inputs` are the files that were read, by role.
+
+    With `with_trades` result.json lists the trades, too.
 
     An earlier portfolio result in the same place is replaced; any other folder is refused with
     FileExistsError, so that no one loses files by a typing error.
@@ -61,8 +80,10 @@ def write_portfolio_result(
     scratch.mkdir()
     try:
         for name, table in portfolio_tables(run).items():
-            _write_csv(scratch / name, table)
+            write_table(scratch / name, table)
         document = portfolio_document(run, config, inputs)
+        if with_trades:
+            document["trades"] = trades_document(run)
         (scratch / "result.json").write_text(
             json.dumps(document, indent=2, allow_nan=False) + "\n", encoding="utf-8"
         )
@@ -83,6 +104,7 @@ def portfolio_document(
     panel, fills, trades = run.panel, run.fills, run.trades
     notional = float(np.sum(np.abs(fills["quantity"]) * fills["price"]))
     periods = periods_per_year(panel.time_ns)
+    metrics = portfolio_metrics(run.equity, periods, notional)
     closed = trades[trades["is_open"] == 0]
     outcomes = run.orders["outcome"]
     return {
@@ -96,14 +118,18 @@ def portfolio_document(
         "initial_cash": run.initial_cash,
         "final_equity": run.final_equity,
         "total_cost": run.total_cost,
+        "costs": costs_document(run),
         "traded_notional": notional,
         "periods_per_year": periods,
-        "metrics": dict(portfolio_metrics(run.equity, periods, notional)),
+        "metrics": dict(metrics),
+        **regression_document(run, metrics),
         "counts": {
             "orders": len(run.orders),
             **{
                 f"orders_{outcome.name.lower()}": int(np.sum(outcomes == outcome))
-                for outcome in (BookOrderOutcome.NO_PRICE, BookOrderOutcome.END_OF_DATA)
+                for outcome in BookOrderOutcome
+                if outcome not in _NOT_COUNTED
+                and (outcome in _ALWAYS_COUNTED or (outcomes == outcome).any())
             },
             "fills": len(fills),
             "trades": len(closed),
@@ -112,6 +138,8 @@ def portfolio_document(
             "losing_trades": int(np.sum(closed["net_pnl"] < 0)),
         },
         "held_without_a_bar": list(run.stale_symbols()),
+        "held_delisted": list(run.delisted_symbols()),
+        **({} if run.cycles is None else {"cycles": run.cycles.document()}),
     }
 
 
@@ -126,6 +154,7 @@ def portfolio_tables(run: PortfolioRun) -> dict[str, pa.Table]:
         "orders.csv": _orders(run),
         "fills.csv": _fills(run),
         "trades.csv": _trades(run),
+        COSTS_FILE: costs_table(run),
     }
 
 
@@ -168,13 +197,14 @@ def _orders(run: PortfolioRun) -> pa.Table:
             "quantity": np.abs(orders["quantity"]),
             "price": _numbers(orders["price"]),
             "outcome": pa.array([names[each] for each in orders["outcome"].tolist()], pa.string()),
+            **order_columns(run),
         }
     )
 
 
 def _fills(run: PortfolioRun) -> pa.Table:
-    fills, costs = run.fills, run.costs
-    notional = np.abs(fills["quantity"]) * fills["price"]
+    fills = run.fills
+    commission, half_spread, impact = run.cost_parts()
     return pa.table(
         {
             "order": fills["order"] + 1,
@@ -183,9 +213,9 @@ def _fills(run: PortfolioRun) -> pa.Table:
             "side": _side(fills["quantity"]),
             "quantity": np.abs(fills["quantity"]),
             "price": np.ascontiguousarray(fills["price"]),
-            "commission": notional * (costs.commission_bps / 1e4),
-            "half_spread": notional * (costs.half_spread_bps / 1e4),
-            "impact": notional * (costs.impact_bps / 1e4),
+            "commission": commission,
+            "half_spread": half_spread,
+            "impact": impact,
             "cost": np.ascontiguousarray(fills["cost"]),
             "cash_after": np.ascontiguousarray(fills["cash_after"]),
         }
@@ -204,6 +234,7 @@ def _trades(run: PortfolioRun) -> pa.Table:
     }
     for name in ("quantity", "entry_price", "exit_price", "gross_pnl", "cost", "net_pnl"):
         named[name] = np.ascontiguousarray(trades[name])
+    named["reason"] = pa.array(trade_ends(run), pa.string())
     return pa.table(named)
 
 
@@ -232,7 +263,8 @@ def _may_replace(directory: Path) -> bool:
     return not names or ("result.json" in names and names <= set(PORTFOLIO_RESULT_FILES))
 
 
-def _write_csv(path: Path, table: pa.Table) -> None:
+def write_table(path: Path, table: pa.Table) -> None:
+    """Writes a table as CSV; texts are quoted only where a symbol asks for it."""
     # Arrow's `needed` quotes every text; only a symbol can hold what has to be quoted.
     needs_quotes = "symbol" in table.column_names and any(
         set(name) & set(',"\r\n') for name in pc.unique(table["symbol"]).to_pylist()

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from backlane.panel.panel import Panel
 from backlane.signals.price_regime import PriceRegime
-from backlane.signals.triggers import BarWindow, RegimeThresholds, TriggerRules, TriggerSignal
+from backlane.signals.triggers import RegimeThresholds, TriggerRules, TriggerSignal
 from tests.shared import SHARED
 
 CYCLE = Path(os.environ.get("BACKLANE_CYCLE", SHARED / "reference" / "cycle"))
@@ -39,14 +40,28 @@ def cases(name: str, key: str = "cases") -> list[Any]:
     return list(read(name).get(key, []))
 
 
-def windows(name: str, key: str | None) -> dict[str, BarWindow]:
-    """Returns the bars of a file of candles, by the value of its column `key`."""
+def series(name: str, key: str | None) -> dict[str, np.ndarray]:
+    """Returns the bars of a file of candles, by the value of its column `key`.
+
+    Each is (4, bars): high, low, close and volume, oldest first.
+    """
     rows: dict[str, list[list[float]]] = {}
     with (CYCLE / "t247" / name).open(encoding="utf-8") as file:
         for row in csv.DictReader(file):
             values = [float(row[field]) for field in ("high", "low", "close", "volume")]
             rows.setdefault(row[key] if key else "", []).append(values)
-    return {case: BarWindow(*np.array(values).T.copy()) for case, values in rows.items()}
+    return {case: np.array(values).T.copy() for case, values in rows.items()}
+
+
+def panel_of(bars: dict[str, np.ndarray]) -> Panel:
+    """Returns a panel of series of any length that end at the same hour."""
+    length = max(values.shape[1] for values in bars.values())
+    grids = np.full((4, length, len(bars)), np.nan)
+    for column, values in enumerate(bars.values()):
+        grids[:, length - values.shape[1] :, column] = values
+    high, low, close, volume = grids
+    time_ns = np.arange(length, dtype=np.int64) * 3_600_000_000_000
+    return Panel(tuple(bars), time_ns, time_ns, close, high, low, close, volume)
 
 
 def regime_of(text: str) -> PriceRegime:
@@ -109,7 +124,6 @@ def assert_same_signal(ours: TriggerSignal | None, recorded: Any, *, is_sign_los
         assert ours.score == pytest.approx(recorded["technical_score"], **close)
     assert {str(key): value for key, value in ours.qualifiers.items()} == recorded["qualifiers"]
     scales = {
-        "recovery": ("reversal_recovery_pct", 100),
         "bounce": ("reversal_bounce_pct", 100),
         "trend_slope": ("trend_filter_slope_pct_per_hr", 100),
         "rsi": ("reversal_rsi", 1),

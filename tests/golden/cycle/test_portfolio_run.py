@@ -23,6 +23,7 @@ from tests.golden.cycle.assembled import needs_assembled as pytestmark  # noqa: 
 
 EQUITY_RTOL = 1e-8  # the README's own
 RESULT_FILES = {
+    "costs.csv",
     "equity.csv",
     "fills.csv",
     "orders.csv",

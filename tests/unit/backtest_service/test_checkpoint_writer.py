@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from backlane import failpoints
-from backlane.backtest.checkpoint import FORMAT, Binding
+from backlane.backtest.checkpoint import BACKTEST_CHECKPOINTS, FORMAT, Binding
 from backlane.backtest.checkpoint import Checkpoint as RunCheckpoint
 from backlane.backtest.checkpoint_policy import CheckpointPolicy
 from backlane.backtest.request import parse_request
@@ -48,6 +48,7 @@ class Run:
             self.files,
             Link(theirs, on_lost=lambda _: None),
             COMMAND,
+            BACKTEST_CHECKPOINTS,
             BINDING,
             CheckpointPolicy(30, 1_000),
             self.clock,
@@ -102,7 +103,7 @@ def test_the_newest_that_can_be_used_is_read(run: Run, tmp_path: Path):
     older, newest = written(run, 10), written(run, 20)
     command = replace(COMMAND, checkpoints=(newest, older))
     notes: list[str] = []
-    found = read_newest(run.files, command, BINDING, notes.append)
+    found = read_newest(run.files, command, BACKTEST_CHECKPOINTS, BINDING, notes.append)
     assert found is not None
     assert len(found.scores) == 20
     assert notes == ["Going on from checkpoint 5, with 20 of 100 bars scored."]
@@ -124,7 +125,7 @@ def test_one_that_cannot_be_used_is_passed_over_and_told(
     older, newest = written(run, 10), written(run, 20)
     command = replace(COMMAND, checkpoints=(replace(newest, **change), older))
     notes: list[str] = []
-    found = read_newest(run.files, command, BINDING, notes.append)
+    found = read_newest(run.files, command, BACKTEST_CHECKPOINTS, BINDING, notes.append)
     assert found is not None
     assert len(found.scores) == 10
     assert why in notes[0]
@@ -136,7 +137,7 @@ def test_without_one_that_can_be_used_the_run_begins_at_the_start(run: Run):
     notes: list[str] = []
     command = replace(COMMAND, checkpoints=(newest,))
     other = replace(BINDING, model_digest="sha256:other")
-    assert read_newest(run.files, command, other, notes.append) is None
+    assert read_newest(run.files, command, BACKTEST_CHECKPOINTS, other, notes.append) is None
     assert "model_digest" in notes[0]
     assert notes[0].endswith("going on from the start.")
 

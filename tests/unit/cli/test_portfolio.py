@@ -46,10 +46,31 @@ def test_it_replaces_a_result_and_nothing_else(
     assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
 
 
-def test_it_needs_local(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    command = ["portfolio", "run", "--config", str(EXAMPLE), "--out", str(tmp_path / "out")]
-    assert run(command) == 2
-    assert "--local" in capsys.readouterr().err
+def test_the_configuration_is_an_argument_or_an_option(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["portfolio", "run", "--local", str(EXAMPLE), "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["out"], printed["counts"]["fills"] > 0) == (None, True)
+    assert run(["portfolio", "run", "--local", str(EXAMPLE), "--config", str(EXAMPLE)]) == 2
+    assert "given twice" in capsys.readouterr().err
+    assert run(["portfolio", "run", "--local"]) == 2
+    assert "Give the configuration" in capsys.readouterr().err
+    assert run(["portfolio", "run", "--local", "--detach", str(EXAMPLE)]) == 2
+
+
+def test_without_services_it_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backlane.client.portfolios.READY_S", 0.1)
+    nowhere = ["--home", str(tmp_path), "--backtests-address", "unix:/nowhere"]
+    assert run(["portfolio", "run", str(EXAMPLE), *nowhere]) == 3
+    assert "does not answer" in capsys.readouterr().err
+
+
+def test_the_mode_of_the_command_line_counts(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["portfolio", "run", "--local", str(EXAMPLE), "--mode", "backtes"]) == 2
+    assert "did you mean backtest?" in capsys.readouterr().err
 
 
 def test_a_configuration_that_is_not_there(
@@ -87,9 +108,9 @@ def test_every_mistake_is_named_at_once() -> None:
     assert "did you mean next_open?" in mistakes["fill"]
 
 
-@pytest.mark.parametrize("mode", ["replay", "stress", "paper", "end_of_day"])
-def test_other_modes_are_refused(mode: str) -> None:
-    assert mistakes_of(example(mode=mode)) == {"mode": f"'{mode}' is not accepted: write backtest"}
+def test_a_mode_that_is_none_is_refused() -> None:
+    said = mistakes_of(example(mode="live"))["mode"]
+    assert "'live' is not accepted: write backtest" in said
 
 
 @pytest.mark.parametrize(

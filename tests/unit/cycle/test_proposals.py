@@ -1,6 +1,6 @@
 """Rules, sizes and conviction by hand (SPEC A6), and the aggregation of strategies."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 
@@ -8,6 +8,7 @@ from backlane.cycle.proposals import (
     BREAKOUT,
     CANARY_TAG,
     MOVE,
+    CanaryRules,
     ProposalRules,
     TradableInstrument,
     conviction_of,
@@ -19,6 +20,7 @@ from backlane.cycle.proposals_aggregation import (
     StrategyProposals,
     aggregate_proposals,
 )
+from backlane.errors import InvalidRequestError
 from backlane.execution.target_orders import OrderSide
 from backlane.risk.proposal import TradeProposal
 from backlane.signals.price_regime import PriceRegime
@@ -115,3 +117,72 @@ def test_aggregation_says_what_it_left_out():
         ("two", "D", ProposalRefusal.CONFIDENCE_OUT_OF_RANGE),
         ("two", "E", ProposalRefusal.SIZE_NOT_POSITIVE),
     ]
+
+
+BOOSTED = tuple(ReversalQualifier)[:3]
+SEEN = (
+    _signal(TriggerKind.PRICE_MOVE),
+    _signal(TriggerKind.MOMENTUM, change=-0.04),
+    _signal(TriggerKind.REVERSAL, qualifiers=BOOSTED),
+    _signal(TriggerKind.BREAKOUT, strength=0.41, confidence=0.5),
+)
+LONE = _signal(TriggerKind.MOMENTUM, strength=0.36, confidence=0.5)  # conviction 0.18 + 0.15
+CORE = {"A": TradableInstrument("A", Tier.CORE, 10.0, 200e3)}
+
+
+def _everything(rules):
+    known = (INSTRUMENTS, CORE)
+    made = [propose(SEEN, each, PriceRegime.CHOP, rules, 1000.0) for each in known]
+    return made + [propose([LONE], each, PriceRegime.CHOP, rules, 1000.0) for each in known]
+
+
+BASE = ProposalRules(score_min=0.1)
+"""Lower than the default, so that conviction and the canary can act (SPEC A6 [Q])."""
+OTHER = {
+    "score_min": 0.3,
+    "base_sizes": dict.fromkeys(Tier, 0.01),
+    "dip_change": 0.05,
+    "conviction_min": 0.5,
+    "conviction_base": 0.1,
+    "strength_weight": 0.6,
+    "confidence_weight": 0.4,
+    "boosts": {},
+    "core_boost": 0.1,
+    "confirmations_min": 4,
+    "notional_min": 50.0,
+    "canary": CanaryRules(is_enabled=False),
+}
+OTHER_CANARY = {
+    "is_enabled": False,
+    "conviction_low": 0.335,
+    "conviction_high": 0.325,
+    "size_scale": 0.5,
+    "tiers": frozenset({Tier.CORE}),
+    "spread_bps_max": dict.fromkeys(Tier, 5.0),
+    "depth_min": dict.fromkeys(Tier, 1e6),
+}
+
+
+@pytest.mark.parametrize("name", [item.name for item in fields(ProposalRules)])
+def test_every_rule_of_the_proposals_is_live(name):
+    assert _everything(replace(BASE, **{name: OTHER[name]})) != _everything(BASE)
+
+
+@pytest.mark.parametrize("name", [item.name for item in fields(CanaryRules)])
+def test_every_rule_of_the_canary_is_live(name):
+    changed = replace(BASE, canary=replace(CanaryRules(), **{name: OTHER_CANARY[name]}))
+    assert _everything(changed) != _everything(BASE)
+
+
+def test_every_mistake_in_the_rules_is_listed():
+    with pytest.raises(InvalidRequestError) as caught:
+        ProposalRules(score_min=2.0, confirmations_min=1.5, base_sizes={Tier.CORE: -0.1})
+    assert [violation.field for violation in caught.value.violations] == [
+        "score_min",
+        "confirmations_min",
+        "base_sizes.1",
+        "base_sizes.2",
+        "base_sizes.3",
+    ]
+    with pytest.raises(InvalidRequestError, match="conviction_high"):
+        CanaryRules(conviction_low=0.5, conviction_high=0.4)

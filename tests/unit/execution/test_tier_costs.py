@@ -11,7 +11,9 @@ COSTS = TierCosts()
 
 def test_a_trade_pays_commission_and_its_share_of_the_spread():
     cost = COSTS.trade_cost(1000.0, Liquidity.TAKER, Tier.ROTATIONAL, OrderStyle.MARKET)
-    assert (cost.commission, cost.slippage_bps) == (6.0, 10.0)  # 0.6 %; half of 20 bps
+    assert (cost.commission, cost.slippage_bps) == pytest.approx(
+        (6.0, 10.0)
+    )  # 0.6 %; half of 20 bps
     assert cost.total == pytest.approx(7.0)
     wide = COSTS.trade_cost(1000.0, Liquidity.MAKER, Tier.CORE, OrderStyle.MARKET, 40.0)
     assert wide.total == pytest.approx(4.0 + 2.0)

@@ -73,7 +73,7 @@ def test_pauses_grow_up_to_a_limit_and_the_news_of_it_comes_once() -> None:
     recovery.succeeded(4, "b:2")
     recovery.succeeded(5, "b:2")
     # Up to half of each pause is left out, by chance.
-    for pause_s, longest_s in zip(pauses, [0.1, 0.2, 0.4, 0.5, 0.5, 0.5], strict=True):
+    for pause_s, longest_s in zip(pauses, [0.1, 0.2, 0.2, 0.2, 0.2, 0.2], strict=True):
         assert longest_s / 2 <= pause_s <= longest_s
     assert outages == [Reconnected(DOWN, 6, 6.0, 4, "b:2")]
 

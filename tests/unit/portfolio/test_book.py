@@ -9,7 +9,7 @@ from backlane.backtest.portfolio_result import LinearCosts, PortfolioRun, Target
 from backlane.backtest.portfolio_simulator import FillTime, replay_orders, simulate_portfolio
 from backlane.execution.target_orders import BookOrderOutcome
 from backlane.panel.panel import Panel
-from backlane.portfolio.book import Book, apply_book_fill, book_equity, note_closes
+from backlane.portfolio.book import apply_book_fill, book_equity, new_book, note_closes
 from backlane.portfolio.book_records import BOOK_FILL_DTYPE, BOOK_ORDER_DTYPE
 from backlane.portfolio.round_trips import round_trips
 
@@ -39,7 +39,7 @@ def simulate(
 
 
 def test_a_fill_moves_cash_by_its_value_and_its_cost() -> None:
-    book = Book.new(2, 1_000.0)
+    book = new_book(2, 1_000.0, 0)
     apply_book_fill(book.cash, book.quantity, 1, 10.0, 20.0, 0.5)
     assert (book.cash[0], book.quantity.tolist()) == (799.5, [0.0, 10.0])
     apply_book_fill(book.cash, book.quantity, 1, -10.0, 22.0, 0.5)
@@ -47,7 +47,7 @@ def test_a_fill_moves_cash_by_its_value_and_its_cost() -> None:
 
 
 def test_equity_takes_the_last_close_known() -> None:
-    book = Book.new(2, 100.0)
+    book = new_book(2, 100.0, 0)
     apply_book_fill(book.cash, book.quantity, 0, 2.0, 10.0, 0.0)
     note_closes(book.last_close, np.array([11.0, NAN]))
     note_closes(book.last_close, np.array([NAN, 5.0]))

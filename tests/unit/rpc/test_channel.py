@@ -23,6 +23,15 @@ def test_methods_that_declare_nothing_are_not_retried():
     assert service_config([SERVICE_NAME])["methodConfig"] == []
 
 
+def test_a_watch_is_not_retried_by_grpc():
+    from operations_service.app import OPERATIONS, WORKERS
+
+    (config,) = service_config([OPERATIONS, WORKERS])["methodConfig"]
+    retried = {name["method"] for name in config["name"]}
+    assert {"GetOperation", "ListOperations"} <= retried
+    assert not retried & {"WatchOperations", "WatchDirectives"}
+
+
 def test_a_service_whose_stubs_are_missing_is_named():
     with pytest.raises(KeyError, match=r"no\.such\.Service"):
         idempotent_methods("no.such.Service")

@@ -435,6 +435,32 @@ class OperationStoreContract:
             mine = [event.sequence for event in events if event.operation == operation.name]
             assert mine == list(range(1, 13))
 
+    async def test_reports_and_the_end_of_one_run_may_be_committed_together(
+        self, open_store: OpenStore
+    ) -> None:
+        """Each finds what the ones before it did, and the rows are those of the last one."""
+
+        def point(step: int) -> TelemetryBatch:
+            return TelemetryBatch(step, points=(MetricPoint("equity", step, step / 2),))
+
+        async with open_store() as store:
+            one = await running(store)
+            _, _, ended, late = await asyncio.gather(
+                store.append(one.name, one.epoch, point(1)),
+                store.append(one.name, one.epoch, point(2)),
+                store.complete(one.name, one.epoch, Succeeded(RESULT)),
+                store.append(one.name, one.epoch, point(3)),
+                return_exceptions=True,
+            )
+            assert isinstance(late, LeaseLostError)
+        async with open_store() as store:
+            assert await store.get(one.name) == ended
+            events = await log(store)
+            page = await store.list_metric_points(one.name, 0, frozenset(), 10)
+        assert (ended.state, ended.metric_index, ended.event_sequence) == (State.SUCCEEDED, 2, 5)
+        assert [event.sequence for event in events] == [1, 2, 3, 4, 5]
+        assert [(each.index, each.value) for each in page.points] == [(1, 0.5), (2, 1.0)]
+
     async def test_a_command_that_is_refused_takes_no_other_with_it(
         self, open_store: OpenStore
     ) -> None:

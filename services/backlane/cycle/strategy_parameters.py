@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self, cast
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from backlane.backtest.portfolio_config import ConfigRecord, plain_number
+from backlane.cycle.config_record import ConfigRecord, plain_number
 from backlane.signals.event_insider_shipping import EventParameters, LegRule
 from backlane.signals.factors import FACTORS
 from backlane.signals.multifactor import FactorBundle, WeightedFactor, Winsorizing

@@ -1,7 +1,6 @@
 """The strategies that a configuration can name, and what each makes of a panel and events."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any
@@ -9,19 +8,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backlane.backtest.portfolio_config import (
-    ConfigRecord,
-    StrategyConfig,
-    not_valid,
-    parse_record,
+from backlane.cycle.config_record import ConfigRecord, not_valid, parse_record
+from backlane.cycle.strategy import (
+    Features,
+    Registry,
+    StrategyInput,
+    Targets,
+    TargetStrategy,
 )
-from backlane.backtest.portfolio_parameters import (
+from backlane.cycle.strategy_parameters import (
     EventConfig,
     MultifactorConfig,
     Sides,
     TrendConfig,
 )
-from backlane.backtest.portfolio_result import Targets
+from backlane.cycle.trigger_rules import TRIGGER_RULES
 from backlane.errors import FieldViolation, InvalidRequestError
 from backlane.panel.events import Events
 from backlane.panel.panel import Panel
@@ -38,41 +39,30 @@ from backlane.signals.target_weights import long_short_weights, long_weights, on
 from backlane.signals.trend_baseline import trend_baseline
 
 
-@dataclass(frozen=True, slots=True)
-class StrategyEntry:
-    """A strategy: its parameters, the sources of events that it needs, and what decides."""
-
-    parameters: type[ConfigRecord]
-    sources: tuple[str, ...]
-    decide: Callable[[Panel, Mapping[str, Events], Any], Targets]
-
-
-def decide_targets(strategy: StrategyConfig, panel: Panel, events: Mapping[str, Events]) -> Targets:
-    """Returns what the named strategy decides at every bar.
-
-    Raises InvalidRequestError, naming the field, for a strategy that is not known, parameters that
-    it does not take, and sources of events that it needs and are not there.
-    """
-    parameters = check_strategy(strategy.name, strategy.parameters, tuple(events))
-    return STRATEGIES[strategy.name].decide(panel, events, parameters)
-
-
 def check_strategy(
-    name: str, parameters: Mapping[str, Any], sources: tuple[str, ...]
+    name: str,
+    parameters: Mapping[str, Any],
+    sources: tuple[str, ...],
+    registry: Registry,
+    root: str = "strategy",
 ) -> ConfigRecord:
-    """Returns the parameters of a strategy; raises as `decide_targets` does, before any data."""
-    if name not in STRATEGIES:
-        close = get_close_matches(name, STRATEGIES, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"they are {', '.join(STRATEGIES)}"
-        raise not_valid((FieldViolation("strategy.name", f"{name[:80]!r} is no strategy; {hint}"),))
-    entry = STRATEGIES[name]
+    """Returns the parameters of a strategy, before any data is read.
+
+    Raises InvalidRequestError, naming every field at fault below `root`, for a strategy that is not
+    in the registry, parameters that it does not take, and sources of events that it lacks.
+    """
+    if name not in registry:
+        close = get_close_matches(name, registry, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"they are {', '.join(registry)}"
+        raise not_valid((FieldViolation(f"{root}.name", f"{name[:80]!r} is no strategy; {hint}"),))
+    strategy = registry[name]
     violations = [
         FieldViolation(f"data.events.{source}", f"is missing: {name} reads {source} events")
-        for source in entry.sources
+        for source in strategy.sources
         if source not in sources
     ]
     try:
-        record = parse_record(entry.parameters, parameters, "strategy.parameters")
+        record = parse_record(strategy.parameters, parameters, f"{root}.parameters")
     except InvalidRequestError as error:
         raise not_valid((*error.violations, *violations)) from None
     if violations:
@@ -86,13 +76,15 @@ def _targets(panel: Panel, signals: Signals, weights: NDArray[np.float64]) -> Ta
     return Targets(signals.direction, signals.score, decided)
 
 
-def _decide_trend(panel: Panel, _: Mapping[str, Events], parameters: TrendConfig) -> Targets:
+def _decide_trend(data: StrategyInput, parameters: TrendConfig) -> Targets:
+    panel = data.panel
     signals = trend_baseline(panel, parameters.trend)
     weights = long_weights(signals, top_n=parameters.top_n, equal=parameters.equal_weight)
     return _targets(panel, signals, weights)
 
 
-def _decide_events(panel: Panel, events: Mapping[str, Events], parameters: EventConfig) -> Targets:
+def _decide_events(data: StrategyInput, parameters: EventConfig) -> Targets:
+    panel, events = data.panel, data.events
     insider, shipping = events["insider"], events["shipping"]
     for source, column in (("insider", INSIDER_COLUMN), ("shipping", SHIPPING_COLUMN)):
         if column not in events[source].values:
@@ -105,12 +97,13 @@ def _decide_events(panel: Panel, events: Mapping[str, Events], parameters: Event
     return _targets(panel, signals, signals.direction / np.maximum(count, 1))
 
 
-def _decide_multifactor(
-    panel: Panel, _: Mapping[str, Events], parameters: MultifactorConfig
-) -> Targets:
-    bundle = parameters.bundle()
-    factors = {each.name: FACTORS[each.name](panel) for each in bundle.factors}
-    scores = factor_scores(bundle, factors, ~np.isnan(panel.close)).score
+def _factors(panel: Panel, _: Mapping[str, Events], parameters: MultifactorConfig) -> Features:
+    return {each.name: FACTORS[each.name](panel) for each in parameters.bundle().factors}
+
+
+def _decide_multifactor(data: StrategyInput, parameters: MultifactorConfig) -> Targets:
+    panel, bundle = data.panel, parameters.bundle()
+    scores = factor_scores(bundle, data.features, ~np.isnan(panel.close)).score
     direction = long_short_flags(scores, parameters.top_quantile, parameters.bottom_quantile)
     gross = np.full(len(panel), parameters.gross_exposure)
     net = np.full(len(panel), parameters.net_exposure)
@@ -119,13 +112,16 @@ def _decide_multifactor(
     return _targets(panel, Signals(direction, scores), weights)
 
 
-STRATEGIES: Mapping[str, StrategyEntry] = MappingProxyType(
+BUILT_IN: Registry = MappingProxyType(
     {
-        "trend_baseline": StrategyEntry(TrendConfig, (), _decide_trend),
-        "event_insider_shipping": StrategyEntry(
-            EventConfig, ("insider", "shipping"), _decide_events
+        "trend_baseline": TargetStrategy(TrendConfig, _decide_trend),
+        "event_insider_shipping": TargetStrategy(
+            EventConfig, _decide_events, ("insider", "shipping")
         ),
-        "multifactor_long_short": StrategyEntry(MultifactorConfig, (), _decide_multifactor),
+        "multifactor_long_short": TargetStrategy(
+            MultifactorConfig, _decide_multifactor, features=_factors
+        ),
+        "trigger_rules": TRIGGER_RULES,
     }
 )
-"""Every strategy by its name."""
+"""The strategies that come with Backlane, by their names."""
