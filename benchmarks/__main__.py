@@ -22,6 +22,7 @@ from benchmarks import (
     bench_cold_start,
     bench_cycle,
     bench_factor_store,
+    bench_portfolio_cycle,
     bench_run_phases,
     bench_trigger_rules,
 )
@@ -33,6 +34,7 @@ BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
     "cold_start": bench_cold_start.run,
     "cycle": bench_cycle.run,
     "factor_store": bench_factor_store.run,
+    "portfolio_cycle": bench_portfolio_cycle.run,
     "run_phases": bench_run_phases.run,
     "trigger_rules": bench_trigger_rules.run,
 }

@@ -19,6 +19,7 @@ from backlane.backtest.session_state import decode_session, encode_session
 from backlane.errors import (
     CheckpointCorruptError,
     CheckpointForeignError,
+    FieldViolation,
     InvalidRequestError,
     NondeterministicReplayError,
 )
@@ -91,10 +92,12 @@ class PaperBook:
         content = bar_to_bytes(bar)
         if 0 < bar.number <= self.bar_count:
             if self._files.bars.read(bar.number - 1) != content:
-                raise InvalidRequestError(
+                message = (
                     f"Bar {bar.number} is kept already, with other content: what was traded on "
                     "cannot be corrected."
                 )
+                violation = FieldViolation("", message)
+                raise InvalidRequestError(message, violations=(violation,))
             return None
         self._session.check(bar)
         self._files.bars.append(content, is_synced=True)
@@ -132,7 +135,8 @@ class PaperBook:
         if self._summary is not None:
             return self._summary
         if self.bar_count == 0:
-            raise InvalidRequestError("There was no bar yet: send one, or cancel the session.")
+            message = "There was no bar yet: send one, or cancel the session."
+            raise InvalidRequestError(message, violations=(FieldViolation("finish", message),))
         self.keep_state()
         run = self._session.finish()
         document = self._session.plan.config.model_dump(mode="json")

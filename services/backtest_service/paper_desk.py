@@ -149,7 +149,7 @@ class PaperDesk:
             case ResumeSession(operation, received):
                 return operation, received
             case _:
-                raise InvalidRequestError("A session begins with start, or with resume.")
+                raise _refused("start", "A session begins with start, or with resume.")
 
     async def _start(self, wish: StartSession, client: str) -> Operation:
         """Opens the operation of a session that can be followed."""
@@ -173,10 +173,9 @@ class PaperDesk:
         received: int,
     ) -> AsyncGenerator[SessionAnswer, None]:
         if received > seat.book.bar_count:
-            violation = FieldViolation("resume.received_number", "no such report was sent")
-            raise InvalidRequestError(
+            raise _refused(
+                "resume.received_number",
                 f"{received} reports cannot have been received: {seat.book.bar_count} were made.",
-                violations=(violation,),
             )
         yield SessionOpened(seat.name, seat.book.bar_count + 1)
         sent = acknowledged = received
@@ -201,15 +200,15 @@ class PaperDesk:
                     yield await asyncio.shield(asyncio.create_task(self._finish(seat)))
                     return
                 case _:
-                    raise InvalidRequestError("A stream starts or resumes a session once.")
+                    raise _refused("start", "A stream starts or resumes a session once.")
 
     async def _feed(self, seat: PaperSeat, bar: BarRow) -> None:
         async with seat.turn:
             seat.raise_if_lost()
             try:
                 await asyncio.to_thread(seat.book.feed, bar)
-            except InvalidRequestError:
-                raise
+            except InvalidRequestError as error:
+                raise _of_bar(error, bar) from error
             except BacklaneError as error:
                 await self._end(seat, failed(error))
                 raise
@@ -267,9 +266,8 @@ class PaperDesk:
         while True:
             operation = await self._operations.get(name)
             if not operation.kind.startswith(f"{PAPER_KIND}."):
-                raise InvalidRequestError(
-                    f"{name} is a {operation.kind}, no paper session.",
-                    metadata={"operation": name, "kind": operation.kind},
+                raise _refused(
+                    "resume.operation", f"{name} is a {operation.kind}, no paper session."
                 )
             if operation.state.is_terminal:
                 return operation
@@ -366,6 +364,10 @@ class PaperDesk:
         return [opened, *reports, SessionFinished(summary)]
 
 
+def _refused(field: str, message: str) -> InvalidRequestError:
+    return InvalidRequestError(message, violations=(FieldViolation(field, message),))
+
+
 def _check_pace(bar: BarRow, acknowledged: int) -> None:
     if bar.number > acknowledged + UNACKNOWLEDGED_MAX:
         raise LimitExceededError(
@@ -373,6 +375,16 @@ def _check_pace(bar: BarRow, acknowledged: int) -> None:
             f"acknowledged, {acknowledged}: acknowledge reports with `received`.",
             metadata={"limit": "UNACKNOWLEDGED_MAX", "maximum": str(UNACKNOWLEDGED_MAX)},
         )
+
+
+def _of_bar(error: InvalidRequestError, bar: BarRow) -> InvalidRequestError:
+    """Returns the error of a bar with its fields by their paths in the message."""
+    root = f"bars.bars[{bar.number}]"
+    renamed = tuple(
+        FieldViolation(f"{root}.{each.field}" if each.field else root, each.description)
+        for each in error.violations
+    )
+    return InvalidRequestError(error.message, metadata=error.metadata, violations=renamed)
 
 
 def _as_start_error(error: InvalidRequestError) -> InvalidRequestError:

@@ -27,7 +27,6 @@ from backlane.errors import (
 from backlane.operations.operation import Payload
 from backlane.panel.events import Events
 from backlane.panel.panel import Panel
-from backlane.sources.portfolio_data import read_portfolio_data
 from backlane.sources.portfolio_results import PORTFOLIO_RESULT_FILES, write_portfolio_result
 from backlane.sources.portfolio_summaries import summarize_portfolio
 from backlane.sources.results import file_digest
@@ -125,6 +124,9 @@ class PortfolioRuns:
             )
 
     def _load(self, request: PortfolioRequest) -> LoadedPortfolio:
+        # Brings pandas along, which a process that runs no portfolio does without.
+        from backlane.sources.portfolio_data import read_portfolio_data
+
         config = parse_portfolio_config(request.config, self._strategies)
         names = file_roles(request.config)
         paths = {role: self._verified(name, request) for role, name in names.items()}

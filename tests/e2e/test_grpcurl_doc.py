@@ -115,3 +115,13 @@ def test_google_and_the_cursor_tell_of_the_same_run(said: str):
     assert google["response"]["@type"].endswith("BacktestResult")
     page = next(each for each in documents if "throughIndex" in each)
     assert [point["index"] for point in page["points"]] == ["1", "2", "3"]
+
+
+def test_a_paper_session_reports_each_bar(said: str):
+    """A rise at the second bar is bought at the open of the third, 10."""
+    documents = _documents(said)
+    reports = [each["report"] for each in documents if "report" in each]
+    assert [each["number"] for each in reports] == ["1", "2", "3"]
+    assert [fill["price"] for each in reports for fill in each.get("fills", [])] == [10]
+    finished = next(each["finished"]["result"] for each in documents if "finished" in each)
+    assert finished["finalEquity"] == reports[-1]["equity"]

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import socket
 import uuid
 from collections.abc import AsyncIterator
@@ -202,7 +203,7 @@ async def test_a_bar_that_cannot_follow_changes_nothing(market: Market, panel: P
             wrong = replace(bars[1], close=(-1.0, *bars[1].close[1:]))
             with pytest.raises(errors.InvalidRequestError) as refused:
                 await session.feed(wrong)
-            assert [each.field for each in refused.value.violations] == ["close"]
+            assert [each.field for each in refused.value.violations] == ["bars.bars[2].close"]
         async with AsyncPaperSession.resume(session.operation, address, received=1) as session:
             reports = [report async for report in session.follow(bars[1:5])]
             assert [each.number for each in reports] == [2, 3, 4, 5]
@@ -238,7 +239,7 @@ async def test_a_setup_that_cannot_be_followed_is_refused(market: Market, panel:
         address = client.addresses.backtests
         for setup in (
             setup_of(content, panel, {}),
-            replace(setup_of(CONTENT, panel, {}), symbols=("OAK", "ASH")),
+            replace(setup_of(CONTENT, panel, {}), symbols=("OAK", "ASH", "OAK")),
             setup_of(
                 config_of(
                     strategy={
@@ -320,7 +321,8 @@ async def test_the_command_line_leaves_a_session_and_takes_it_up(
     config = write_config(tmp_path, risk=RISK)
     lines = (market.folder / "panel.csv").read_text().splitlines()
     half = tmp_path / "half.csv"
-    half.write_text("\n".join(lines[:301]) + "\n")
+    early = [line for line in lines if line < "2020-04-01" or line.startswith("timestamp")]
+    half.write_text("\n".join(early) + "\n")
     async with market.service(workers=0) as client:
         command = ["paper", str(config), "--json"]
         where = ["--backtests-address", client.addresses.backtests]
@@ -328,7 +330,8 @@ async def test_the_command_line_leaves_a_session_and_takes_it_up(
         async def told(*more: str) -> tuple[list[dict[str, Any]], str]:
             assert await asyncio.to_thread(run, [*command, *more, *where]) == 0
             captured = capsys.readouterr()
-            return [json.loads(line) for line in captured.out.splitlines()], captured.err
+            said = [line for line in captured.out.splitlines() if line.startswith("{")]
+            return [json.loads(line) for line in said], captured.err
 
         first, aside = await told("--panel", str(half), "--leave")
         name = aside.split()[1]
@@ -340,3 +343,32 @@ async def test_the_command_line_leaves_a_session_and_takes_it_up(
     found = files_of(tmp_path / "paper")
     for file in set(expected) - {"result.json"}:
         assert found[file] == expected[file], file
+
+
+async def test_the_program_of_the_page_runs(
+    market: Market, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "paper.md").read_text()
+    (program,) = re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    async with market.service(workers=0) as client:
+        monkeypatch.setenv("BACKLANE_BACKTESTS_ADDRESS", client.addresses.backtests)
+        await asyncio.to_thread(exec, compile(program, "docs/paper.md", "exec"), {})
+    assert "operations/" in capsys.readouterr().out
+
+
+async def test_modes_of_the_services(market: Market, tmp_path: Path) -> None:
+    """Stress gives the files of a local run; what waits for somebody is refused by its field."""
+    stress = {"seed": 5, "shock": {"probability": 0.05, "size": 0.1}, "spread_multiplier": 2}
+    content = config_of(mode="stress", stress=stress)
+    expected = run_in_process(content, market.folder, tmp_path / "local")
+    async with market.service() as client:
+        request = await client.portfolios.upload(content, market.folder)
+        operation = await client.portfolios.run(request)
+        await client.operations.wait(operation.name, timeout_s=90)
+        await client.portfolios.download_result(operation.name, tmp_path / "remote")
+        assert files_of(tmp_path / "remote") == expected
+        for mode in ("replay", "paper", "end_of_day"):
+            request = await client.portfolios.upload(config_of(mode=mode), market.folder)
+            with pytest.raises(errors.InvalidRequestError) as refused:
+                await client.portfolios.run(request)
+            assert [each.field for each in refused.value.violations] == ["spec.config.mode"]

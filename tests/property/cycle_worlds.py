@@ -99,6 +99,12 @@ def world_of(name: str, seed: int, bars: int = 45, gap_share: float = 0.1) -> Wo
     return World(content, panel, events_of(seed, panel))
 
 
+def the_world(name: str, drawn: tuple[int, int, float]) -> World:
+    seed, bars, gap_share = drawn
+    return world_of(name, seed, 70 if name == "trigger_rules" else bars, gap_share)
+
+
+RECORDS = ("orders", "fills", "trades", "equity", "cash", "base", "quantity", "last_close")
 worlds = st.tuples(st.integers(0, 10_000), st.integers(28, 40), st.sampled_from((0.0, 0.12)))
 
 

@@ -10,18 +10,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backlane.backtest.engine import run_backtest
-from backlane.backtest.portfolio_drive import PortfolioDrive
+from backlane.backtest.model_strategy import ModelRegistry
+from backlane.backtest.portfolio_cycle import compute
 from backlane.backtest.portfolio_result import PortfolioRun
 from backlane.backtest.portfolio_run import parse_portfolio_config, plan_run, run_portfolio
 from backlane.backtest.request import parse_request
 from backlane.backtest.result import BacktestRun
 from backlane.cycle.strategies import BUILT_IN
 from backlane.cycle.strategy import Registry
+from backlane.errors import InvalidRequestError
 from backlane.execution.order import ExitReason
 from backlane.market.bars import BarSeries
 from backlane.panel.panel import Panel
 from backlane.sources.bundle import load_predictor, read_bundle
-from backlane.sources.model_strategies import bundle_predictors, with_models
+from backlane.sources.model_strategies import bundle_predictors
 from tests.builders import random_bars
 
 MODELS = Path(__file__).parents[2] / "models"
@@ -32,7 +34,7 @@ ROUNDING = 1e-9
 
 @cache
 def registry() -> Registry:
-    return with_models(BUILT_IN, bundle_predictors(MODELS, MODELS))
+    return ModelRegistry(BUILT_IN, bundle_predictors(MODELS, MODELS))
 
 
 def panel_of(*several: BarSeries, names: tuple[str, ...] = ("TEST",)) -> Panel:
@@ -124,27 +126,36 @@ def cases() -> st.SearchStrategy[dict[str, Any]]:
     )
 
 
+def near(found: Any, expected: Any) -> None:
+    """A profit near zero is a difference of large amounts: a millionth of money is no matter."""
+    np.testing.assert_allclose(found, expected, rtol=ROUNDING, atol=1e-6)
+
+
 def assert_equal(one: BacktestRun, book: PortfolioRun, case: dict[str, Any]) -> None:
     first = len(book.panel) - len(one.equity)
     assert (book.equity[:first] == 100_000.0).all()
     np.testing.assert_allclose(book.equity[first:], one.equity, rtol=ROUNDING)
-    is_forced = len(one.trades) > 0 and one.trades["exit_reason"][-1] == ExitReason.END_OF_DATA
+    ends = one.trades["exit_reason"][-1:]
+    is_forced = int((ends == ExitReason.END_OF_DATA).sum())
     fills = one.fills[:-1] if is_forced else one.fills
     np.testing.assert_array_equal(book.fills["time_index"] - first, fills["bar_index"])
-    np.testing.assert_array_equal(book.fills["quantity"], fills["side"] * fills["quantity"])
+    signed = np.where(fills["is_buy"] != 0, fills["quantity"], -fills["quantity"])
+    np.testing.assert_array_equal(book.fills["quantity"], signed)
     np.testing.assert_array_equal(book.fills["price"], fills["reference_price"])
-    paid = fills["commission"] + np.abs(fills["price"] - fills["reference_price"]) * fills["quantity"]
+    slipped = np.abs(fills["price"] - fills["reference_price"]) * fills["quantity"]
+    paid = fills["commission"] + slipped
     np.testing.assert_allclose(book.fills["cost"], paid, rtol=ROUNDING)
     assert len(book.trades) == len(one.trades)
     assert book.trades["is_open"].tolist() == [0] * (len(one.trades) - is_forced) + [1] * is_forced
-    closed, ended = book.trades[book.trades["is_open"] == 0], one.trades[: len(one.trades) - is_forced]
+    closed = book.trades[book.trades["is_open"] == 0]
+    ended = one.trades[: len(one.trades) - is_forced]
     for name in ("entry_index", "exit_index"):
         np.testing.assert_array_equal(closed[name] - first, ended[name])
     np.testing.assert_array_equal(closed["side"], ended["side"])
     np.testing.assert_array_equal(closed["quantity"], ended["quantity"])
     if case["slippage"] == 0.0:
-        np.testing.assert_allclose(closed["gross_pnl"], ended["gross_pnl"], rtol=ROUNDING, atol=1e-6)
-    np.testing.assert_allclose(closed["net_pnl"], ended["net_pnl"], rtol=ROUNDING, atol=1e-6)
+        near(closed["gross_pnl"], ended["gross_pnl"])
+    near(closed["net_pnl"], ended["net_pnl"])
 
 
 @pytest.mark.slow
@@ -154,3 +165,71 @@ def test_one_instrument_is_the_backtest_of_one_instrument(case: dict[str, Any], 
     bars = random_bars(seed, 300)
     book = portfolio(panel_of(bars), case)
     assert_equal(single(bars, case), book, case)
+
+
+def driven(config: dict[str, Any], panel: Panel) -> PortfolioRun:
+    """Runs a cycle at every bar: there is a limit, though it is never reached."""
+    content = {**config, "risk": {"stops": {"drawdown_max": 0.99}}}
+    parsed = parse_portfolio_config(content, registry())
+    assert not plan_run(parsed, (), registry()).is_compiled
+    return run_portfolio(parsed, panel, {}, registry())
+
+
+CASE = {
+    "commission": 0.001,
+    "slippage": 0.0,
+    "fraction": 0.25,
+    "lot": 1.0,
+    "fill": "next_open",
+    "shorts": True,
+    "decisions": {"confidence_threshold": 0.4, "allow_short_from_flat": True},
+}
+
+
+def three() -> Panel:
+    several = [random_bars(seed, 200) for seed in (1, 2, 3)]
+    return panel_of(*several, names=("A", "B", "C"))
+
+
+@pytest.mark.parametrize("fill", ["next_open", "this_close"])
+def test_a_cycle_at_each_bar_gives_what_the_compiled_run_gives(fill: str) -> None:
+    case = {**CASE, "fill": fill}
+    compiled, cycles = portfolio(three(), case), driven(config_of(case), three())
+    assert len(compiled.fills) > 20
+    assert {int(each) for each in compiled.fills["symbol"]} == {0, 1, 2}
+    assert compiled.fills.tobytes() == cycles.fills.tobytes()
+    assert compiled.equity.tobytes() == cycles.equity.tobytes()
+
+
+def test_a_panel_that_is_cut_says_the_same_at_its_last_bar() -> None:
+    whole = three()
+    plan = plan_run(parse_portfolio_config(config_of(CASE), registry()), (), registry())
+    targets = compute(plan, whole, {}).targets
+    assert targets is not None
+    for stop in (1, 15, 60, 61, 130, len(whole) - 1):
+        cut = compute(plan, whole.until(int(whole.known_ns[stop - 1])), {}).targets
+        assert cut is not None
+        np.testing.assert_array_equal(cut.weights, targets.weights[:stop])
+
+
+@pytest.mark.parametrize(("hours", "said"), [(2, "7,200 s apart"), (0.5, "1,800 s apart")])
+def test_bars_of_another_length_are_refused(hours: float, said: str) -> None:
+    bars = random_bars(1, 100)
+    known_ns = bars.open_time_ns[0] + (np.arange(100) * hours * 3600e9).astype(np.int64)
+    panel = Panel(
+        ("A",),
+        known_ns,
+        known_ns,
+        *(values[:, None] for values in (bars.open, bars.high, bars.low, bars.close, bars.volume)),
+    )
+    with pytest.raises(InvalidRequestError, match=said) as caught:
+        portfolio(panel, CASE)
+    assert caught.value.violations[0].field == "strategy.parameters.model"
+
+
+def test_a_bundle_of_two_timeframes_is_refused() -> None:
+    config = config_of(CASE)
+    config["strategy"]["parameters"]["model"] = "mtf_rsi_bb/1"
+    parsed = parse_portfolio_config(config, registry())
+    with pytest.raises(InvalidRequestError, match="one timeframe"):
+        run_portfolio(parsed, three(), {}, registry())

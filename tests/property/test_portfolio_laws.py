@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from backlane.backtest.portfolio_config import PortfolioConfig
-from backlane.backtest.portfolio_result import LinearCosts, PortfolioRun, Targets
+from backlane.backtest.portfolio_result import PortfolioRun, Targets
 from backlane.backtest.portfolio_run import parse_portfolio_config, run_portfolio
 from backlane.backtest.portfolio_simulator import FillTime, simulate_portfolio
 from backlane.cycle.strategies import BUILT_IN
+from backlane.execution.cost_model import CostModel
 from backlane.execution.target_orders import MIN_ORDER_QUANTITY, BookOrderOutcome
 from backlane.panel.events import Events
 from backlane.panel.panel import Panel
@@ -27,7 +28,7 @@ LAW = settings(
     suppress_health_check=[HealthCheck.filter_too_much],
 )
 CASH = 10_000.0
-COSTS = LinearCosts(1.0, 2.5, 5.0)
+COSTS = CostModel.linear(1.0, 2.5, 5.0)
 # Sums of some hundred amounts of money around 1e4 round at 1e-12 of them each.
 MONEY_ATOL = 1e-6
 
@@ -42,7 +43,7 @@ cases = st.tuples(
 modes = st.fixed_dictionaries({"fill": st.sampled_from(FillTime), "compounding": st.booleans()})
 
 
-def simulate(case: tuple[int, int, int, float], costs: LinearCosts, **mode: Any) -> PortfolioRun:
+def simulate(case: tuple[int, int, int, float], costs: CostModel, **mode: Any) -> PortfolioRun:
     panel = panel_of(*case)
     weights = weights_of(case[0], panel.close.shape)
     return simulate_portfolio(panel, targets_of(weights), initial_cash=CASH, costs=costs, **mode)
@@ -64,8 +65,8 @@ def test_money_is_conserved(case: tuple[int, int, int, float], mode: Mapping[str
 def test_costs_are_charged_once_and_zero_rates_cost_nothing(
     case: tuple[int, int, int, float], fill: FillTime
 ) -> None:
-    free = simulate(case, LinearCosts(), fill=fill, compounding=False)
-    zero = simulate(case, LinearCosts(0.0, 0.0, 0.0), fill=fill, compounding=False)
+    free = simulate(case, CostModel(), fill=fill, compounding=False)
+    zero = simulate(case, CostModel.linear(0.0, 0.0, 0.0), fill=fill, compounding=False)
     paid = simulate(case, COSTS, fill=fill, compounding=False)
     assert np.array_equal(free.equity, zero.equity)
     costs = np.zeros(len(paid.equity))
@@ -169,7 +170,7 @@ def plain_engine(
         for symbol, units in waiting.items():
             price = panel.open[bar, symbol]
             if not np.isnan(price):
-                cash -= units * price + abs(units) * price * COSTS.rate
+                cash -= units * price + abs(units) * price * COSTS.linear_rate
                 held[symbol] = held.get(symbol, 0.0) + units
         waiting = {}
         closes = enumerate(panel.close[bar])
@@ -188,7 +189,7 @@ def plain_engine(
             if fill is FillTime.NEXT_OPEN:
                 waiting[symbol] = units
             elif not np.isnan(close):
-                cash -= units * close + abs(units) * close * COSTS.rate
+                cash -= units * close + abs(units) * close * COSTS.linear_rate
                 held[symbol] = held.get(symbol, 0.0) + units
         curve.append(cash + sum(units * last[symbol] for symbol, units in held.items()))
     return curve

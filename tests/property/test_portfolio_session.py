@@ -14,9 +14,11 @@ from backlane.backtest.portfolio_session import PortfolioSession
 from backlane.backtest.session_bars import rows_of, setup_of
 from backlane.backtest.session_records import BarReport, SessionSetup
 from backlane.cycle.strategies import BUILT_IN
+from backlane.cycle.strategy import TargetStrategy
 from backlane.execution.target_orders import BookOrderOutcome
 from backlane.panel.events import Events
 from backlane.panel.panel import Panel
+from tests.property.cycle_worlds import world_of
 from tests.property.portfolio_panels import panel_of
 from tests.property.test_portfolio_laws import STRATEGY_PARAMETERS, events_of
 
@@ -30,12 +32,14 @@ pytestmark = pytest.mark.slow
 cases = st.tuples(
     st.integers(0, 10_000), st.integers(1, 40), st.integers(1, 4), st.sampled_from((0.0, 0.15))
 )
-PARAMETERS: dict[str, list[dict[str, Any]]] = {
-    name: STRATEGY_PARAMETERS.get(name, [{}]) for name in BUILT_IN
-}
-EVERY = [(name, each) for name, choices in PARAMETERS.items() for each in choices]
+TARGETS = [
+    (name, each)
+    for name, choices in STRATEGY_PARAMETERS.items()
+    for each in choices
+    if isinstance(BUILT_IN[name], TargetStrategy)
+]
 every_strategy = pytest.mark.parametrize(
-    ("name", "parameters"), EVERY, ids=[f"{name}-{at}" for at, (name, _) in enumerate(EVERY)]
+    ("name", "parameters"), TARGETS, ids=[f"{name}-{at}" for at, (name, _) in enumerate(TARGETS)]
 )
 LIMITS = {
     "stops": {"daily_loss_max": 0.02, "weekly_loss_max": 0.04, "drawdown_max": 0.06},
@@ -141,3 +145,27 @@ def test_a_session_is_the_backtest(
     told, reports = followed(setup_of(content, panel, events), panel, events, int(share * case[1]))
     assert_same(run, told)
     assert_told(run, reports)
+
+
+@settings(LAW, max_examples=6)
+@given(
+    seed=st.integers(0, 10_000),
+    share=st.floats(0, 1),
+    limits=st.sampled_from(({}, {"open_positions_max": 1, "daily_loss_max": 0.005})),
+)
+def test_so_it_is_where_trades_are_proposed(
+    seed: int, share: float, limits: dict[str, Any]
+) -> None:
+    world = world_of("trigger_rules", seed, 70, 0.0)
+    content = {**world.content, "risk": {"trades": {**world.content["risk"]["trades"], **limits}}}
+    panel, events = world.panel, world.events
+    run = run_portfolio(parse_portfolio_config(content), panel, events)
+    told, reports = followed(setup_of(content, panel, events), panel, events, int(share * 70))
+    assert_same(run, told)
+    assert_told(run, reports)
+
+
+def test_trades_are_proposed_at_all() -> None:
+    world = world_of("trigger_rules", 1, 70, 0.0)
+    run = run_portfolio(parse_portfolio_config(world.content), world.panel, world.events)
+    assert len(run.fills) > 0

@@ -6,7 +6,7 @@ without costs, so that position awareness and separation see the fills that the 
 What comes out are targets: a share of the capital at an entry, 0 at an exit, no decision between.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -22,12 +22,20 @@ from backlane.backtest.rules import decision_rules, rules_record
 from backlane.cycle.config_record import ConfigRecord, not_valid, plain_number
 from backlane.cycle.loop import Inputs, Outputs, new_slot, run_until
 from backlane.cycle.state import new_state
-from backlane.cycle.strategy import Features, StrategyInput, Targets, TargetStrategy
+from backlane.cycle.strategy import (
+    Features,
+    Registry,
+    Strategy,
+    StrategyInput,
+    Targets,
+    TargetStrategy,
+)
 from backlane.cycle.strategy_stages import last_decided
 from backlane.decisions.decision import Decision
 from backlane.errors import (
     DataRangeEmptyError,
     FieldViolation,
+    InvalidRequestError,
     NotEnoughBarsError,
 )
 from backlane.inference.predictor import Predictor
@@ -102,14 +110,23 @@ class ModelScores:
     confidence: Grid
     outputs: Mapping[str, Grid]
 
+    def output(self, name: str) -> Grid:
+        """Returns one output; NaN everywhere where no instrument had enough bars."""
+        return self.outputs.get(name, np.full(self.confidence.shape, np.nan))
 
-def model_scores(predictor: Predictor, panel: Panel, request: BacktestRequest) -> ModelScores:
+
+def model_scores(
+    predictor: Predictor,
+    panel: Panel,
+    request: BacktestRequest,
+    field: str = "strategy.parameters.model",
+) -> ModelScores:
     """Returns what a bundle says at every bar of a panel, each instrument by itself.
 
     An instrument with too few bars for the indicators has no score. Raises InvalidRequestError for
-    a bundle of several timeframes, or of another one than the panel.
+    a bundle of several timeframes, or of another one than the panel: `field` named it.
     """
-    timeframe = _only_timeframe(predictor, panel)
+    timeframe = _only_timeframe(predictor, panel, field)
     shape = (len(panel), len(panel.symbols))
     decision, confidence = np.full(shape, np.nan), np.full(shape, np.nan)
     outputs: dict[str, Grid] = {}
@@ -140,9 +157,7 @@ def model_strategy(predictors: Predictors) -> TargetStrategy:
 class _Asked:
     predictors: Predictors
 
-    def features(
-        self, panel: Panel, _: Mapping[str, Events], parameters: ModelConfig
-    ) -> Features:
+    def features(self, panel: Panel, _: Mapping[str, Events], parameters: ModelConfig) -> Features:
         """Returns the grids `decision` (raw) and `confidence`."""
         predictor = self.predictors(parameters.model)
         scores = model_scores(predictor, panel, parameters.request())
@@ -153,7 +168,7 @@ class _Asked:
         predictor, request = self.predictors(parameters.model), parameters.request()
         switches = request.resolved_switches()
         rules = rules_record(request, decision_rules(request, predictor.info, switches), switches)
-        timeframe = _only_timeframe(predictor, data.panel)
+        timeframe = Timeframe.parse(predictor.info.strategy.timeframes[0])
         weights = np.full(data.panel.close.shape, np.nan)
         for column in range(len(data.panel.symbols)):
             rows, series = _series(data.panel, column, timeframe)
@@ -216,11 +231,12 @@ def _series(panel: Panel, column: int, timeframe: Timeframe) -> tuple[NDArray[np
     return rows, BarSeries(panel.symbols[column], timeframe, opened_ns, *columns, volume)
 
 
-def _only_timeframe(predictor: Predictor, panel: Panel) -> Timeframe:
+def _only_timeframe(predictor: Predictor, panel: Panel, field: str) -> Timeframe:
     """Returns the timeframe of a bundle; raises InvalidRequestError where the panel has others."""
     labels = predictor.info.strategy.timeframes
     if len(labels) > 1:
-        raise _refused(predictor, f"reads {', '.join(labels)} bars: a panel has one timeframe")
+        said = f"reads {', '.join(labels)} bars: a panel has one timeframe"
+        raise _refused(predictor, said, field)
     timeframe = Timeframe.parse(labels[0])
     if len(panel) < 2:
         return timeframe
@@ -228,13 +244,39 @@ def _only_timeframe(predictor: Predictor, panel: Panel) -> Timeframe:
     is_longer = shortest_ns > timeframe.length_ns and len(panel) >= SPACING_BARS_MIN
     if shortest_ns < timeframe.length_ns or is_longer:
         said = f"reads {labels[0]} bars; those of the panel are {shortest_ns / 1e9:,.0f} s apart"
-        raise _refused(predictor, said)
+        raise _refused(predictor, said, field)
     return timeframe
 
 
-def _refused(predictor: Predictor, said: str) -> Exception:
-    violation = FieldViolation("strategy.parameters.model", f"{predictor.info.name} {said}")
+def _refused(predictor: Predictor, said: str, field: str) -> InvalidRequestError:
+    violation = FieldViolation(field, f"{predictor.info.name} {said}")
     return not_valid((violation,))
+
+
+class ModelRegistry(Mapping[str, Strategy]):
+    """A registry with `model` in it, and the port through which models are asked.
+
+    Looks a strategy up when it is asked for: the packages of others stay unimported.
+    """
+
+    def __init__(self, strategies: Registry, predictors: Predictors) -> None:
+        """Adds `model` to the strategies of a registry."""
+        self.predictors = predictors
+        self._strategies = strategies
+        self._model = model_strategy(predictors)
+
+    def __getitem__(self, name: str) -> Strategy:
+        return self._model if name == MODEL_STRATEGY else self._strategies[name]
+
+    def __contains__(self, name: object) -> bool:
+        """Answers without importing anything."""
+        return name == MODEL_STRATEGY or name in self._strategies
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys((*self._strategies, MODEL_STRATEGY)))
+
+    def __len__(self) -> int:
+        return len({*self._strategies, MODEL_STRATEGY})
 
 
 def parameters_for(parameters: Any, fill: FillTime) -> Any:

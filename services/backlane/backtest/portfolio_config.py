@@ -17,6 +17,7 @@ from backlane.backtest.execution_config import (
     MarginConfig,
     book_rules,
 )
+from backlane.backtest.meta_model import MetaModelConfig
 from backlane.backtest.mode_config import ReplayConfig, StressConfig
 from backlane.backtest.portfolio_bars import book_bars
 from backlane.backtest.portfolio_simulator import FillTime
@@ -38,6 +39,7 @@ OPTIONAL_SECTIONS = (
     "failed_cycles_max",
     "replay",
     "stress",
+    "meta_model",
 )
 
 
@@ -99,6 +101,7 @@ class PortfolioConfig(ConfigRecord):
     universe: UniverseConfig = UniverseConfig()
     risk: RiskConfig = RiskConfig()
     failed_cycles_max: Annotated[int, Field(ge=0, le=1_000_000, strict=True)] = 0
+    meta_model: MetaModelConfig | None = None
 
     @model_validator(mode="after")
     def _stress_does_something(self) -> Self:

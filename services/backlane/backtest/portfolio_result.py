@@ -11,29 +11,7 @@ from backlane.execution.cost_model import CostModel
 from backlane.panel.panel import Panel
 from backlane.portfolio.book_rules import BookRules
 
-__all__ = ["LinearCosts", "PortfolioRun", "Targets"]
-
-
-@dataclass(frozen=True, slots=True)
-class LinearCosts:
-    """Costs in basis points of the notional of a fill, each charged once (SPEC B9).
-
-    A buy of 10,000 at 1.0 + 2.5 + 5.0 bps costs 1 + 2.5 + 5 = 8.50, on top of its price.
-    """
-
-    commission_bps: float = 0.0
-    half_spread_bps: float = 0.0
-    impact_bps: float = 0.0
-
-    @property
-    def model(self) -> CostModel:
-        """The same as a model of costs."""
-        return CostModel.linear(self.commission_bps, self.half_spread_bps, self.impact_bps)
-
-    @property
-    def rate(self) -> float:
-        """All of them as a fraction of the notional."""
-        return (self.commission_bps + self.half_spread_bps + self.impact_bps) / 1e4
+__all__ = ["PortfolioRun", "Targets"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from backlane.backtest.model_strategy import parameters_for
+from backlane.backtest.meta_model import trusted_strategy
+from backlane.backtest.model_strategy import ModelRegistry, Predictors, parameters_for
 from backlane.backtest.portfolio_config import (
     PortfolioConfig,
     SharedStrategyConfig,
@@ -139,12 +140,21 @@ def plan_run(
         root = "strategy" if config.strategy is not None else f"strategies.{place}"
         parameters = check_strategy(each.name, each.parameters, sources, registry, root)
         parameters = parameters_for(parameters, config.fill)
+        strategy = registry[each.name]
+        if config.meta_model is not None:
+            strategy = trusted_strategy(strategy, config.meta_model, _models_of(registry))
         is_again = names.count(each.name) > 1
         label = f"{each.name}_{place + 1}" if is_again else each.name
         planned.append(
-            _planned(label, each, PlannedStrategy(label, registry[each.name], parameters))
+            _planned(label, each, PlannedStrategy(label, strategy, parameters))
         )
     return RunPlan(config, tuple(planned), config.universe, risk_plan(config.risk))
+
+
+def _models_of(registry: Registry) -> Predictors:
+    if isinstance(registry, ModelRegistry):
+        return registry.predictors
+    raise not_valid((FieldViolation("meta_model", "no models can be asked here: use --local"),))
 
 
 def _planned(label: str, config: StrategyConfig, alone: PlannedStrategy) -> PlannedStrategy:

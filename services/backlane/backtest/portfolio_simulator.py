@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backlane.backtest.portfolio_bars import book_bars
-from backlane.backtest.portfolio_result import LinearCosts, PortfolioRun, Targets
+from backlane.backtest.portfolio_result import PortfolioRun, Targets
+from backlane.execution.cost_model import CostModel
 from backlane.panel.panel import Panel
 from backlane.portfolio.book import new_book
 from backlane.portfolio.book_full_loop import BookBars
@@ -24,7 +25,7 @@ from backlane.portfolio.round_trips import round_trips
 
 Curves = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
 """Money that weights are shares of, equity and cash at each close, (times,) each."""
-NO_COSTS = LinearCosts()
+NO_COSTS = CostModel()
 
 
 class FillTime(StrEnum):
@@ -39,7 +40,7 @@ def simulate_portfolio(
     targets: Targets,
     *,
     initial_cash: float,
-    costs: LinearCosts = NO_COSTS,
+    costs: CostModel = NO_COSTS,
     fill: FillTime = FillTime.NEXT_OPEN,
     compounding: bool = True,
     rules: BookRules | None = None,
@@ -58,7 +59,7 @@ def simulate_portfolio(
         raise ValueError(f"weights have shape {targets.weights.shape}, the panel {shape}")
     if np.isinf(targets.weights).any():
         raise ValueError("weights are infinite: give a share of the capital, 0 or NaN")
-    told = rules or BookRules(costs.model, fill is FillTime.THIS_CLOSE)
+    told = rules or BookRules(costs, fill is FillTime.THIS_CLOSE)
     book = PortfolioBook.new(shape[1], initial_cash, told)
     curves = (np.empty(shape[0]), np.empty(shape[0]), np.empty(shape[0]))
     weights = np.require(targets.weights, np.float64, ["C", "W"])
@@ -92,7 +93,7 @@ def replay_orders(
     orders: NDArray[np.void],
     *,
     initial_cash: float,
-    costs: LinearCosts = NO_COSTS,
+    costs: CostModel = NO_COSTS,
 ) -> PortfolioRun:
     """Returns what recorded orders gave, each filled whole at its own price and its own bar.
 
@@ -105,7 +106,7 @@ def replay_orders(
     arrays.totals["order_count"] = len(orders)
     equity, cash = np.empty(shape[0]), np.empty(shape[0])
     closes = np.array(panel.close, dtype=np.float64, order="C")
-    replay_book(arrays, closes, costs.rate, equity, cash)
+    replay_book(arrays, closes, costs.linear_rate, equity, cash)
     curves = (np.full(shape[0], initial_cash), equity, cash)
-    book = PortfolioBook(arrays, None, BookRules(costs.model))
+    book = PortfolioBook(arrays, None, BookRules(costs))
     return run_of_book(panel, None, initial_cash, book, curves)

@@ -18,9 +18,9 @@ EVENT_COLUMNS_MAX = 100
 class SessionSetup:
     """What a session is about: a configuration as its YAML file holds it, and what will be fed.
 
-    `symbols` are sorted by name. `event_columns` names the columns of numbers of each source of
-    events. `bar_spacing_ns` is the usual distance of two bars; it is asked for where orders fill in
-    the sessions of an exchange alone.
+    `symbols` has each once; a backtest has them sorted by name. `event_columns` names the columns
+    of numbers of each source of events. `bar_spacing_ns` is the usual distance of two bars; it is
+    asked for where orders fill in the sessions of an exchange alone.
     """
 
     config: Mapping[str, Any]

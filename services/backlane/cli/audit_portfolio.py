@@ -41,11 +41,11 @@ def audit_config(
     """
     from backlane.backtest.portfolio_request import file_roles
     from backlane.backtest.portfolio_run import parse_portfolio_config, plan_run
+    from backlane.cli.local_strategies import LocalPlace
     from backlane.cli.portfolio import read_config
     from backlane.cli.version import read_versions
-    from backlane.sources.results import file_digest
     from backlane.sources.portfolio_data import read_portfolio_data
-    from backlane.sources.strategy_packages import installed_strategies
+    from backlane.sources.results import file_digest
 
     given = [each.name for each in fields(options) if getattr(options, each.name) is not None]
     if given:
@@ -53,7 +53,7 @@ def audit_config(
         message = f"{names} say nothing to a portfolio: write it into {config}."
         raise InvalidRequestError(message, violations=(FieldViolation("config", message),))
     content, folder = read_config(config, None, None)
-    strategies = installed_strategies()
+    strategies = LocalPlace(folder, has_store=False).strategies()
     parsed = parse_portfolio_config(content, strategies)
     paths = {role: folder / name for role, name in file_roles(content).items()}
     panel, events = read_portfolio_data(paths)

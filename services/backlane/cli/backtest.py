@@ -17,7 +17,14 @@ from backlane.cli.options import (
 from backlane.cli.out_folder import check_out
 from backlane.cli.output import print_json, say
 from backlane.cli.places import addresses_of, home_of, models_dir_of
-from backlane.cli.queue_options import AttemptTimeout, MaxAttempts, Priority, QueueTimeout
+from backlane.cli.queue_options import (
+    AttemptTimeout,
+    Detach,
+    MaxAttempts,
+    Priority,
+    QueueTimeout,
+    RequestId,
+)
 from backlane.cli.request_options import RequestOptions, build_request, takes_request
 from backlane.cli.status import plural
 from backlane.cli.verify import verify
@@ -40,13 +47,8 @@ def run(
     local: Annotated[
         bool, typer.Option("--local", help="Run in this process, without any service.")
     ] = False,
-    detach: Annotated[
-        bool, typer.Option("--detach", help="Start it, print its name, and leave it.")
-    ] = False,
-    request_id: Annotated[
-        str | None,
-        typer.Option(help="A UUID, the same on every retry: nothing is started twice."),
-    ] = None,
+    detach: Detach = False,
+    request_id: RequestId = None,
     priority: Priority = 0,
     max_attempts: MaxAttempts = None,
     queue_timeout_s: QueueTimeout = None,

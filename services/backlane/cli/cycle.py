@@ -53,7 +53,7 @@ def run(
     held = {} if positions is None else read_positions(positions)
     as_of_ns = as_of_time(as_of)
     if local:
-        outcome = _decide_here(content, folder, as_of_ns, held, cash)
+        outcome = _decide_here(content, folder, as_of_ns, held, cash, home)
     else:
         from backlane.backtest.cycle_outcome import CycleRequest
         from backlane.cli.portfolio_remote import as_local_error
@@ -146,15 +146,16 @@ def _decide_here(
     as_of_ns: int,
     positions: Mapping[str, float],
     cash: float | None,
+    home: Path | None,
 ) -> "CycleOutcome":
     from backlane.backtest.portfolio_decision import Holdings, decide_once
     from backlane.backtest.portfolio_request import file_roles
     from backlane.backtest.portfolio_run import parse_portfolio_config, plan_run
+    from backlane.cli.local_strategies import LocalPlace
     from backlane.clock import SystemClock
     from backlane.sources.portfolio_data import read_portfolio_data
-    from backlane.sources.strategy_packages import installed_strategies
 
-    strategies = installed_strategies()
+    strategies = LocalPlace(folder, home).strategies()
     config = parse_portfolio_config(content, strategies)
     paths = {role: folder / name for role, name in file_roles(content).items()}
     panel, events = read_portfolio_data(paths)

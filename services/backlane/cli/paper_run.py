@@ -80,11 +80,11 @@ def _lines() -> Iterator[Any]:
 def follow_here(feed: Feed, out: Path | None, *, as_json: bool) -> None:
     """Trades in this process; a session is gone with it."""
     from backlane.backtest.portfolio_session import PortfolioSession
+    from backlane.cli.local_strategies import LocalPlace
     from backlane.cli.portfolio_outcome import show_document
     from backlane.sources.portfolio_results import portfolio_document, write_portfolio_result
-    from backlane.sources.strategy_packages import installed_strategies
 
-    session = PortfolioSession(feed.setup, installed_strategies())
+    session = PortfolioSession(feed.setup, LocalPlace(Path.cwd()).strategies())
     for bar in feed.bars(1):
         show_report(session.feed(bar), as_json=as_json)
     run = session.finish()

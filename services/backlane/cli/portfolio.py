@@ -9,13 +9,21 @@ from backlane.cli.options import (
     BacktestsAddress,
     Home,
     Json,
+    ModelsDir,
     OperationName,
     OperationsAddress,
     operation_name,
 )
 from backlane.cli.out_folder import check_out
 from backlane.cli.places import addresses_of
-from backlane.cli.queue_options import AttemptTimeout, MaxAttempts, Priority, QueueTimeout
+from backlane.cli.queue_options import (
+    AttemptTimeout,
+    Detach,
+    MaxAttempts,
+    Priority,
+    QueueTimeout,
+    RequestId,
+)
 from backlane.errors import FieldViolation, InvalidRequestError
 
 app = typer.Typer(
@@ -55,13 +63,16 @@ def run(
         typer.Option("--as-of", help="With mode end_of_day: the last time that counts, ISO 8601."),
     ] = None,
     local: Local = False,
-    detach: Annotated[
-        bool, typer.Option("--detach", help="Start it, print its name, and leave it.")
+    with_trades: Annotated[
+        bool, typer.Option("--with-trades", help="With --local: result.json lists the trades, too.")
     ] = False,
-    request_id: Annotated[
-        str | None,
-        typer.Option(help="A UUID, the same on every retry: nothing is started twice."),
-    ] = None,
+    factor_store: Annotated[
+        bool,
+        typer.Option(help="With --local: factors come from the store of the home, where one is."),
+    ] = True,
+    models_dir: ModelsDir = None,
+    detach: Detach = False,
+    request_id: RequestId = None,
     priority: Priority = 0,
     max_attempts: MaxAttempts = None,
     queue_timeout_s: QueueTimeout = None,
@@ -82,11 +93,15 @@ def run(
         raise typer.BadParameter("--detach needs the services; leave out --local.")
     if local:
         from backlane.cli.cycle import as_of_time
+        from backlane.cli.local_strategies import LocalPlace
         from backlane.cli.portfolio_local import run_here
 
         as_of_ns = None if as_of is None else as_of_time(as_of)
-        run_here(content, folder, out, as_of_ns=as_of_ns, as_json=as_json)
+        place = LocalPlace(folder, home=home, models_dir=models_dir, has_store=factor_store)
+        run_here(content, place, out, as_of_ns=as_of_ns, with_trades=with_trades, as_json=as_json)
         return
+    if with_trades:
+        raise typer.BadParameter("--with-trades needs --local: trades.csv has them anyway.")
     if as_of is not None:
         raise typer.BadParameter("--as-of needs --local, or `backlane cycle run`.")
     from backlane.cli.portfolio_remote import start_and_follow

@@ -15,6 +15,7 @@ from backlane.backtest.portfolio_run import parse_portfolio_config, plan_run, ru
 from backlane.backtest.portfolio_session import PortfolioSession
 from backlane.backtest.replay import replayed
 from backlane.backtest.session_bars import rows_of, setup_of
+from backlane.cli.local_strategies import LocalPlace
 from backlane.cli.paper_display import show_report
 from backlane.cli.portfolio_outcome import show_document, show_end_of_day
 from backlane.clock import SystemClock
@@ -24,25 +25,29 @@ from backlane.panel.events import Events
 from backlane.panel.panel import Panel
 from backlane.sources.end_of_day_files import end_of_day_document, write_end_of_day
 from backlane.sources.portfolio_data import read_portfolio_data
+from backlane.sources.portfolio_document import trades_document
 from backlane.sources.portfolio_results import portfolio_document, write_portfolio_result
-from backlane.sources.strategy_packages import installed_strategies
 
 
 def run_here(
     content: dict[str, Any],
-    folder: Path,
+    place: LocalPlace,
     out: Path | None,
     *,
     as_of_ns: int | None = None,
+    with_trades: bool = False,
     as_json: bool,
 ) -> None:
-    """Runs a configuration in this process, writes the result to `out`, and says what it gave."""
-    strategies = installed_strategies()
+    """Runs a configuration in this process, writes the result to `out`, and says what it gave.
+
+    With `with_trades` result.json lists the trades.
+    """
+    strategies = place.strategies()
     config = parse_portfolio_config(content, strategies)
     if as_of_ns is not None and config.mode is not RunMode.END_OF_DAY:
         message = f"--as-of is for mode end_of_day; the mode is {config.mode}."
         raise InvalidRequestError(message, violations=(FieldViolation("--as-of", message),))
-    paths = {role: folder / name for role, name in file_roles(content).items()}
+    paths = {role: place.folder / name for role, name in file_roles(content).items()}
     panel, events = read_portfolio_data(paths)
     plain = config.model_dump(mode="json")
     if config.mode is RunMode.END_OF_DAY:
@@ -56,8 +61,10 @@ def run_here(
     else:
         run = run_portfolio(config, panel, events, strategies)
     if out is not None:
-        write_portfolio_result(run, plain, paths, out)
+        write_portfolio_result(run, plain, paths, out, with_trades=with_trades)
     document = portfolio_document(run, plain, paths)
+    if with_trades:
+        document["trades"] = trades_document(run)
     show_document(document, out, operation=None, as_json=as_json)
 
 

@@ -8,6 +8,10 @@ from backlane.operations.limits import ATTEMPTS_MAX, PRIORITY_MAX
 
 _QUEUE = "How it is queued and tried"
 
+Detach = Annotated[bool, typer.Option("--detach", help="Start it, print its name, and leave it.")]
+RequestId = Annotated[
+    str | None, typer.Option(help="A UUID, the same on every retry: nothing is started twice.")
+]
 Priority = Annotated[
     int,
     typer.Option(

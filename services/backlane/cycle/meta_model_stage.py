@@ -7,7 +7,7 @@ import numpy as np
 from backlane.cycle.context import Context
 from backlane.cycle.cycle_result import CycleUniverse, StrategySignals
 from backlane.cycle.stages import SignalStage
-from backlane.cycle.strategy import Features
+from backlane.cycle.strategy import Features, Targets
 from backlane.signals.meta_model import (
     ConfidenceModel,
     Grid,
@@ -54,19 +54,31 @@ class ConfidentSignals:
             said = replace(said, triggers=weigh_triggers(triggers, by_symbol, self.rules))
         if said.direction is None or said.score is None or said.weights is None:
             return said
-        weighed = weigh_signals(Signals(said.direction, said.score), confidence, self.rules)
-        is_long = said.direction == Direction.LONG
-        trust = np.minimum(confidence, self.rules.max_confidence)
-        if self.rules.use is MetaModelUse.FILTER:
-            trust = (weighed.direction == Direction.LONG).astype(np.float64)
-        weights = np.where(is_long, said.weights * np.nan_to_num(trust), said.weights)
+        said_targets = Targets(said.direction, said.score, said.weights)
+        weighed = weigh_targets(said_targets, confidence, self.rules)
         standing = said.standing
         if standing is not None:
-            standing = np.where(np.isnan(weights), standing, weights)
+            standing = np.where(np.isnan(weighed.weights), standing, weighed.weights)
         return replace(
             said,
             direction=weighed.direction,
             score=weighed.score,
-            weights=weights,
+            weights=weighed.weights,
             standing=standing,
         )
+
+
+def weigh_targets(targets: Targets, confidence: Grid, rules: MetaModelRules) -> Targets:
+    """Returns targets as the confidences leave them; grids or rows of one shape.
+
+    A LONG that is filtered out is FLAT, with a weight of 0; scaling multiplies the weights of longs
+    as it does scores. Shorts and what is not decided (NaN) stay. Where nothing is known a LONG has
+    a weight of 0.
+    """
+    weighed = weigh_signals(Signals(targets.direction, targets.score), confidence, rules)
+    is_long = targets.direction == Direction.LONG
+    trust = np.minimum(confidence, rules.max_confidence)
+    if rules.use is MetaModelUse.FILTER:
+        trust = (weighed.direction == Direction.LONG).astype(np.float64)
+    weights = np.where(is_long, targets.weights * np.nan_to_num(trust), targets.weights)
+    return Targets(weighed.direction, weighed.score, weights)

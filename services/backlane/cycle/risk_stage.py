@@ -73,7 +73,9 @@ class LimitedRisk:
             drafted = float(drafts.quantity[column])
             is_changed = each.is_cut or each.is_raised
             if each.notional is not None and is_changed:
-                drafted = each.notional / float(drafts.price[column])
+                allowed = each.notional / float(drafts.price[column])
+                # Lots may have left less of the draft than the caps leave of the proposal.
+                drafted = allowed if each.is_raised else min(drafted, allowed)
             quantity[column] = drafted
         return RiskVerdict(quantity, _denials(found), allocations=found.approved, stop=found.halt)
 

@@ -30,7 +30,7 @@ from backlane.backtest.session_records import (
     PositionHeld,
     SessionSetup,
 )
-from backlane.errors import InvalidRequestError
+from backlane.errors import FieldViolation, InvalidRequestError
 from backlane.operations.operation import Payload
 from backlane.wire.operation_checks import check_name, check_request_id
 from backlane.wire.plain_data import plain_from_struct, struct_from_plain
@@ -86,8 +86,10 @@ def message_from_proto(message: pb.PaperSessionRequest) -> SessionMessage:
     said: SessionMessage
     match message.WhichOneof("part"):
         case "start":
+            own = Violations("start.")
+            check_request_id(own, message.start.request_id)
+            own.raise_if_any()
             said = StartSession(message.start.request_id, _setup(message.start, found))
-            check_request_id(found, message.start.request_id)
         case "resume":
             check_name(found, "resume.operation", message.resume.operation)
             number = message.resume.received_number
@@ -104,7 +106,9 @@ def message_from_proto(message: pb.PaperSessionRequest) -> SessionMessage:
         case "finish":
             said = FinishSession()
         case _:
-            raise InvalidRequestError("The message says nothing: give one of its parts.")
+            empty = "a message says one thing: give start, resume, bars, received or finish"
+            violation = FieldViolation("part", empty)
+            raise InvalidRequestError(f"The message is empty; {empty}.", violations=(violation,))
     found.raise_if_any()
     return said
 
@@ -221,7 +225,7 @@ def bar_from_proto(message: pb.PaperBar) -> BarRow:
 
     Raises InvalidRequestError with a violation for each mistake.
     """
-    found = Violations(f"bars[{message.number}].")
+    found = Violations(f"bars.bars[{message.number}].")
     found.check(is_valid_timestamp(message.time), "time", "is no time between 1678 and 2262")
     for name in _GRIDS:
         count = len(getattr(message, name))

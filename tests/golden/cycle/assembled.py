@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
-from backlane.backtest.portfolio_result import LinearCosts, Targets
+from backlane.backtest.portfolio_result import Targets
+from backlane.execution.cost_model import CostModel
 from backlane.panel.panel import Panel
 from backlane.portfolio.book_records import BOOK_ORDER_DTYPE
 from backlane.sources.panel_files import read_panel
@@ -51,10 +52,10 @@ def capital() -> float:
 
 
 @cache
-def costs() -> LinearCosts:
+def costs() -> CostModel:
     """The costs of the runs with costs."""
     rates = load_json("_params.json")["cost_params"]
-    return LinearCosts(rates["commission_bps"], rates["spread_w_bps"], rates["impact_w_bps"])
+    return CostModel.linear(rates["commission_bps"], rates["spread_w_bps"], rates["impact_w_bps"])
 
 
 def time_indices(panel: Panel, stamps: pd.Series) -> NDArray[np.int64]:

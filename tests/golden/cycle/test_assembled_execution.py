@@ -20,8 +20,9 @@ import pytest
 from numpy.typing import NDArray
 
 from backlane.backtest.portfolio_metrics import portfolio_metrics
-from backlane.backtest.portfolio_result import LinearCosts, PortfolioRun
+from backlane.backtest.portfolio_result import PortfolioRun
 from backlane.backtest.portfolio_simulator import FillTime, replay_orders, simulate_portfolio
+from backlane.execution.cost_model import CostModel
 from backlane.execution.target_orders import MIN_ORDER_QUANTITY, orders_from_targets
 from tests.golden.cycle.assembled import (
     ASSEMBLED,
@@ -43,7 +44,7 @@ pytestmark = needs_assembled
 
 EQUITY_RTOL = 1e-8  # the README's own
 FEATURE_RTOL = 1e-9
-NO_COSTS = LinearCosts()
+NO_COSTS = CostModel()
 IS_THERE = ASSEMBLED.is_dir()
 
 
@@ -234,7 +235,7 @@ def test_multifactor_targets(bundle: str, frequency: str, with_costs: bool) -> N
         compounding=False,
     )
     column = f"{bundle}_{frequency}_{'cost_mtm' if with_costs else 'nocost'}"
-    rate = costs().rate if with_costs else 0.0
+    rate = costs().linear_rate if with_costs else 0.0
     expected = load_rows("mf_equity.csv")[column] + crossing_costs(rows, rate, panel.time_ns)
     assert_equity(run, expected)
 

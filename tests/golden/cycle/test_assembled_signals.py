@@ -9,7 +9,6 @@ computed afresh, which rounds differently. atol 1e-12 covers differences of near
 """
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +34,6 @@ from backlane.signals.event_windows import (
     distinct_events,
     event_windows,
 )
-from backlane.signals.factor_bundle_file import parse_factor_bundle
 from backlane.signals.market_regime import (
     Exposure,
     MarketRegime,
@@ -299,10 +297,17 @@ BUNDLES = ["asis", "trailing"]
 
 def read_bundle(name: str) -> multifactor.FactorBundle:
     """Reads a bundle as the reference did: with limits of the whole sample (SPEC Q12)."""
-    bundle = parse_factor_bundle(yaml.safe_load((VECTORS / f"bundle_{name}.yaml").read_text()))
-    if bundle.winsorizing is multifactor.Winsorizing.NONE:
-        return bundle
-    return replace(bundle, winsorizing=multifactor.Winsorizing.FULL_SAMPLE)
+    content = yaml.safe_load((VECTORS / f"bundle_{name}.yaml").read_text())
+    factors = tuple(
+        multifactor.WeightedFactor(each["name"], each["weight"], each["direction"] == "negative")
+        for each in content["factors"]
+    )
+    options = content["options"]
+    winsorizing = multifactor.Winsorizing.NONE
+    if options["winsorize"]:
+        winsorizing = multifactor.Winsorizing.FULL_SAMPLE
+    limits = tuple(options["winsorize_limits"])
+    return multifactor.FactorBundle(factors, winsorizing, limits, options["zscore"])
 
 
 def scores_of(name: str, panel: Panel, computed: dict[str, np.ndarray]):

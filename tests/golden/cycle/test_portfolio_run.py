@@ -177,5 +177,5 @@ def test_multifactor(tmp_path: Path, frequency: str, with_costs: bool) -> None:
     column = f"trailing_{frequency}_{'cost_mtm' if with_costs else 'nocost'}"
     rows = load_rows(f"mf_signals_trailing_{frequency}.csv")
     panel = load_panel()
-    paid = crossing_costs(rows, costs().rate if with_costs else 0.0, panel.time_ns)
+    paid = crossing_costs(rows, costs().linear_rate if with_costs else 0.0, panel.time_ns)
     assert_equity(out, load_rows("mf_equity.csv")[column] + paid)

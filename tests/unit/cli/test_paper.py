@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -146,3 +147,14 @@ def test_stress_makes_the_data_worse(folder: Path) -> None:
     assert plain["equity.csv"] != stressed["equity.csv"]
     assert again == stressed
     assert len(read_portfolio_data({"panel": folder / "panel.csv"})[0]) == BARS
+
+
+def test_the_lines_of_the_page_are_taken(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "paper.md").read_text()
+    (lines,) = re.findall(r"^```json\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    config = write_config(folder)
+    monkeypatch.setattr("sys.stdin", io.StringIO(lines))
+    assert run(["paper", str(config), "--local", "--json"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 3

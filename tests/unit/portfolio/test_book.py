@@ -5,8 +5,9 @@ import pytest
 from numpy.typing import NDArray
 
 from backlane.backtest.portfolio_metrics import periods_per_year, portfolio_metrics
-from backlane.backtest.portfolio_result import LinearCosts, PortfolioRun, Targets
+from backlane.backtest.portfolio_result import PortfolioRun, Targets
 from backlane.backtest.portfolio_simulator import FillTime, replay_orders, simulate_portfolio
+from backlane.execution.cost_model import CostModel
 from backlane.execution.target_orders import BookOrderOutcome
 from backlane.panel.panel import Panel
 from backlane.portfolio.book import apply_book_fill, book_equity, new_book, note_closes
@@ -33,7 +34,7 @@ def simulate(
         panel,
         targets,
         initial_cash=1_000.0,
-        costs=LinearCosts(commission_bps=bps),
+        costs=CostModel.linear(commission_bps=bps),
         **mode,  # type: ignore[arg-type]
     )
 

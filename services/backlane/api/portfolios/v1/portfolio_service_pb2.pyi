@@ -1002,7 +1002,7 @@ class PaperStart(_message.Message):
 
     @_builtins.property
     def symbols(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The instruments, sorted by name, at most 2,000."""
+        """The instruments, each once, at most 2,000; a panel file has them sorted by name."""
 
     @_builtins.property
     def event_sources(self) -> _containers.RepeatedCompositeFieldContainer[Global___PaperEventSource]:
