@@ -8,6 +8,8 @@ import yaml
 
 from backlane.backtest.portfolio_request import file_roles, whole_numbers
 from backlane.backtest.portfolio_run import parse_portfolio_config, run_portfolio
+from backlane.cycle.strategies import BUILT_IN
+from backlane.cycle.strategy import Registry
 from backlane.sources.portfolio_data import read_portfolio_data
 from backlane.sources.portfolio_results import write_portfolio_result
 
@@ -51,13 +53,15 @@ def write_config(folder: Path, **changes: Any) -> Path:
     return path
 
 
-def run_in_process(content: dict[str, Any], folder: Path, out: Path) -> dict[str, bytes]:
+def run_in_process(
+    content: dict[str, Any], folder: Path, out: Path, strategies: Registry = BUILT_IN
+) -> dict[str, bytes]:
     """What `backlane portfolio run --local` writes."""
     content = whole_numbers(content)
-    config = parse_portfolio_config(content)
+    config = parse_portfolio_config(content, strategies)
     paths = {role: folder / name for role, name in file_roles(content).items()}
     panel, events = read_portfolio_data(paths)
-    run = run_portfolio(config, panel, events)
+    run = run_portfolio(config, panel, events, strategies)
     write_portfolio_result(run, config.model_dump(mode="json"), paths, out)
     return files_of(out)
 

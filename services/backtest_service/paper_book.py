@@ -5,7 +5,7 @@ whatever a broken process had not written yet is made again out of them, to the 
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 
 import structlog
@@ -160,11 +160,11 @@ def _plain(setup: SessionSetup) -> Mapping[str, object]:
     return {name: value for name, value in setup.config.items() if name != "data"}
 
 
-def kept_reports(home: Path, operation: str, first: int) -> list[BarReport]:
-    """Returns the reports of a session that has ended, from number `first` on."""
-    files = SessionFiles(home, operation.removeprefix("operations/"))
+def kept_reports(home: Path, operation_id: str, first: int) -> Generator[BarReport, None, None]:
+    """Yields the reports of a session that has ended, from number `first` on."""
+    files = SessionFiles(home, operation_id)
     try:
-        count = len(files.reports)
-        return [report_from_bytes(files.reports.read(index)) for index in range(first - 1, count)]
+        for index in range(first - 1, len(files.reports)):
+            yield report_from_bytes(files.reports.read(index))
     finally:
         files.close()

@@ -8,10 +8,13 @@ loses the lease. In each case the next stream takes it up again, out of its file
 
 import asyncio
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 import structlog
 
@@ -51,6 +54,7 @@ from backlane.sources.strategy_packages import installed_strategies
 from backlane.wire.paper_sessions import setup_to_payload
 from backlane.wire.portfolio_runs import result_from_payload, result_to_payload
 from backtest_service.ends import failed
+from backtest_service.finished_runs import in_thread
 from backtest_service.lease_keeper import LeaseKeeper
 from backtest_service.paper_book import kept_reports
 from backtest_service.paper_seats import Guest, PaperSeat
@@ -60,12 +64,16 @@ PAPER_KIND = "paper.session"
 """What the kinds of sessions begin with; a part that is the session's own follows."""
 UNACKNOWLEDGED_MAX = 1_000
 """Reports that a client may be behind with: a bar further on is refused until it acknowledges."""
+THREADS_MAX = 4
+"""Sessions that are traded on in the same moment; the others wait for their turn."""
 TAKE_UP_S_MAX = 60.0
 """How long a stream waits for a session whose lease another process has, or had."""
 ACQUIRE_WAIT_S = 1.0
 RETRY_DELAY_S = 0.5
 COMPLETE_TRIES_MAX = 20
 """Times that the end of a session is told to a registry that does not answer."""
+
+ResultT = TypeVar("ResultT")
 
 _log = structlog.get_logger(__name__)
 
@@ -97,6 +105,7 @@ class PaperDesk:
         self._turns: dict[str, asyncio.Lock] = {}
         self._keeping: set[asyncio.Task[None]] = set()
         self._is_started = False
+        self._threads = ThreadPoolExecutor(THREADS_MAX, "paper session")
         self._draining = asyncio.Event()
 
     async def start(self) -> None:
@@ -115,6 +124,7 @@ class PaperDesk:
         await asyncio.gather(*self._keeping, return_exceptions=True)
         if self._is_started:
             await self._keeper.stop()
+        self._threads.shutdown(wait=False, cancel_futures=True)
         await self._worker.close()
 
     # --- the stream ---------------------------------------------------------------------------
@@ -132,13 +142,15 @@ class PaperDesk:
         name, received = await self._named(first, client)
         found = await asyncio.shield(asyncio.create_task(self._take_up(name)))
         if isinstance(found, Operation):
-            for answer in await self._told(found, received):
-                yield answer
+            async with aclosing(self._told(found, received)) as answers:
+                async for answer in answers:
+                    yield answer
             return
         guest = found.welcome()
         try:
-            async for answer in self._serve(found, guest, messages, received):
-                yield answer
+            async with aclosing(self._serve(found, guest, messages, received)) as answers:
+                async for answer in answers:
+                    yield answer
         finally:
             found.farewell(guest, self._clock.monotonic_s())
 
@@ -206,7 +218,7 @@ class PaperDesk:
         async with seat.turn:
             seat.raise_if_lost()
             try:
-                await asyncio.to_thread(seat.book.feed, bar)
+                await self._computed(seat.book.feed, bar)
             except InvalidRequestError as error:
                 raise _of_bar(error, bar) from error
             except BacklaneError as error:
@@ -222,7 +234,7 @@ class PaperDesk:
         async with seat.turn:
             seat.raise_if_lost()
             directory = attempt_directory(self._terms.results_dir, seat.operation)
-            summary = await asyncio.to_thread(seat.book.finish, directory)
+            summary = await self._computed(seat.book.finish, directory)
             await self._end(seat, Succeeded(result_to_payload(summary)))
             return SessionFinished(summary)
 
@@ -300,7 +312,7 @@ class PaperDesk:
         """Reads the files of a session; one that cannot be read has failed."""
         async with seat.turn:
             try:
-                await asyncio.to_thread(seat.open, self._terms.home)
+                await self._computed(seat.open, self._terms.home)
             except BacklaneError as error:
                 await self._end(seat, failed(error))
                 raise
@@ -343,11 +355,13 @@ class PaperDesk:
             seat.end()
         else:
             seat.dismiss(ServerDrainingError(f"The session is put aside, {why}: resume it."))
-            await asyncio.to_thread(seat.keep_state)
+            await self._computed(seat.keep_state)
             await self._worker.release(seat.name, lease.epoch, f"put aside, {why}")
 
-    async def _told(self, operation: Operation, received: int) -> list[SessionAnswer]:
-        """Returns what is left to be told of a session that has ended; raises how it failed."""
+    async def _told(
+        self, operation: Operation, received: int
+    ) -> AsyncGenerator[SessionAnswer, None]:
+        """Yields what is left to be told of a session that has ended; raises how it failed."""
         if operation.state is State.CANCELLED:
             raise CancelledRunError("The session was cancelled.")
         error = operation.error
@@ -356,12 +370,19 @@ class PaperDesk:
         if operation.result is None:
             raise InternalError(f"{operation.name} has ended without a result.")
         summary = result_from_payload(operation.result)
+        yield SessionOpened(operation.name, summary.bar_count + 1)
         home, identity = self._terms.home, operation.name.removeprefix("operations/")
-        reports = []
         if await asyncio.to_thread(has_session, home, identity):
-            reports = await asyncio.to_thread(kept_reports, home, operation.name, received + 1)
-        opened = SessionOpened(operation.name, summary.bar_count + 1)
-        return [opened, *reports, SessionFinished(summary)]
+            reports = in_thread(kept_reports(home, identity, received + 1))
+            async with aclosing(reports):
+                async for report in reports:
+                    yield report
+        yield SessionFinished(summary)
+
+    async def _computed(self, function: Callable[..., ResultT], *arguments: Any) -> ResultT:
+        """Returns what a function gives that trades, in one of the threads for that."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, partial(function, *arguments))
 
 
 def _refused(field: str, message: str) -> InvalidRequestError:

@@ -17,6 +17,7 @@ from backlane.backtest.portfolio_drive import run_in_slices
 from backlane.backtest.portfolio_request import PortfolioRequest, file_roles
 from backlane.backtest.portfolio_result import PortfolioRun
 from backlane.backtest.portfolio_run import parse_portfolio_config, plan_run
+from backlane.client.models import ModelsClient
 from backlane.clock import SystemClock
 from backlane.errors import (
     BacklaneError,
@@ -30,12 +31,14 @@ from backlane.panel.panel import Panel
 from backlane.sources.portfolio_results import PORTFOLIO_RESULT_FILES, write_portfolio_result
 from backlane.sources.portfolio_summaries import summarize_portfolio
 from backlane.sources.results import file_digest
-from backlane.sources.strategy_packages import STRATEGY_GROUP, installed_strategies
+from backlane.sources.strategy_packages import STRATEGY_GROUP
 from backlane.sources.uploads import UploadedFiles
 from backlane.wire.portfolio_runs import as_config_error, result_to_payload
 from backtest_service.messages import StartRun
+from backtest_service.portfolio_models import model_digests, served_strategies
 from backtest_service.run_directory import list_files
 from backtest_service.versions import read_versions
+from backtest_service.warm import WarmModels
 from backtest_service.workbench import Workbench
 
 
@@ -60,7 +63,8 @@ class PortfolioRuns:
     def __init__(self, bench: Workbench) -> None:
         self._bench = bench
         self._uploads = UploadedFiles(bench.setup.home)
-        self._strategies = installed_strategies()
+        self._models = WarmModels(ModelsClient(bench.setup.models_address))
+        self._strategies = served_strategies(self._models)
 
     def execute(self, command: StartRun, request: PortfolioRequest) -> Payload:
         """Runs a request, writes its result directory, and returns what the operation carries."""
@@ -70,7 +74,8 @@ class PortfolioRuns:
         loaded = self._load(request)
         bench.board.share_times(loaded.panel.time_ns)
         versions = read_versions(_package_versions())
-        binding = Binding(command.spec_sha256.hex(), "", request.files, versions)
+        digests = model_digests(loaded.plan, self._models)
+        binding = Binding(command.spec_sha256.hex(), digests, request.files, versions)
         resume = bench.newest_checkpoint(command, PORTFOLIO_CHECKPOINTS, binding)
         try:
             run = self._simulate(command, loaded, binding, resume, observer)

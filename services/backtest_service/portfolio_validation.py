@@ -4,10 +4,9 @@ import asyncio
 
 from backlane.backtest.portfolio_config import PortfolioConfig, RunMode
 from backlane.backtest.portfolio_request import PortfolioRequest, file_roles
-from backlane.backtest.portfolio_run import parse_portfolio_config
+from backlane.backtest.portfolio_run import parse_portfolio_config, plan_run
 from backlane.errors import InvalidRequestError, UploadNotFoundError
 from backlane.operations.operation import Payload
-from backlane.sources.strategy_packages import installed_strategies
 from backlane.sources.uploads import UploadedFiles
 from backlane.wire.portfolio_runs import (
     CONFIG_FIELD,
@@ -16,6 +15,7 @@ from backlane.wire.portfolio_runs import (
     request_to_payload,
 )
 from backlane.wire.violations import Violations
+from backtest_service.portfolio_models import check_served, served_strategies
 
 RUN_MODES = (RunMode.BACKTEST, RunMode.STRESS)
 """Modes of operations that run by themselves; the others wait for somebody."""
@@ -34,7 +34,9 @@ class PortfolioValidator:
         configuration and each file without a digest, and UploadNotFoundError.
         """
         try:
-            config = parse_portfolio_config(request.config, installed_strategies())
+            strategies = served_strategies()
+            config = parse_portfolio_config(request.config, strategies)
+            check_served(plan_run(config, tuple(config.data.events), strategies))
         except InvalidRequestError as error:
             raise as_config_error(error) from error
         named = set(file_roles(request.config).values())

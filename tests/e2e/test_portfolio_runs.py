@@ -21,6 +21,9 @@ from tests.portfolios import RISK, config_of, files_of, run_in_process, write_co
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
+UNCOMPILED = {"NUMBA_DISABLE_JIT": "1"}
+"""Of the processes, not of this one: to compile would take longer than everything else."""
+
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
@@ -28,11 +31,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("portfolios")
     for name in ("home", "models"):
         (folder / name).mkdir()
-    env = {"BACKLANE_BACKTESTS_WORKERS": "0", "BACKLANE_OPERATIONS_LEASE_TTL_S": "3"}
-    with pytest.MonkeyPatch.context() as patch:
-        # Of what is started from here on: to compile would take longer than everything else.
-        patch.setenv("NUMBA_DISABLE_JIT", "1")
-        yield from Stack(folder / "home", folder / "models", folder, env).running()
+    env = {"BACKLANE_BACKTESTS_WORKERS": "0", "BACKLANE_OPERATIONS_LEASE_TTL_S": "3", **UNCOMPILED}
+    yield from Stack(folder / "home", folder / "models", folder, env).running()
 
 
 @pytest.fixture(scope="module")
@@ -70,12 +70,12 @@ def test_a_worker_killed_with_all_of_its_processes_is_followed_by_another(
     stack: Stack, client: Client, data: Path, expected: dict[str, bytes], tmp_path: Path
 ):
     """kill -9 of the whole group, at a random bar; the lease lapses, and the files are the same."""
-    slowly = {**SLOWLY, "BACKLANE_WORKER_CHECKPOINT_INTERVAL_BARS": "8"}
+    slowly = {**SLOWLY, **UNCOMPILED, "BACKLANE_WORKER_CHECKPOINT_INTERVAL_BARS": "8"}
     name = client.portfolios.run(client.portfolios.upload(config_of(risk=RISK), data)).name
     with worker_of(stack, tmp_path / "first", slowly) as first:
         until_checkpoints(client, name, random.Random(os.urandom(8)).randint(1, 6))
         os.killpg(first.process.pid, signal.SIGKILL)
-        with worker_of(stack, tmp_path / "second"):
+        with worker_of(stack, tmp_path / "second", UNCOMPILED):
             operation = client.operations.wait(name, timeout_s=90)
     assert operation.state is State.SUCCEEDED, operation.error
     assert operation.attempt == 2
@@ -87,7 +87,7 @@ def test_commands_start_follow_and_read_a_run(
     stack: Stack, data: Path, expected: dict[str, bytes], tmp_path: Path
 ):
     cli, config = CommandLine(stack.home, stack), data / "portfolio.yaml"
-    with worker_of(stack, tmp_path / "log"):
+    with worker_of(stack, tmp_path / "log", UNCOMPILED):
         done = cli.run("portfolio", "run", "--config", config, "--out", tmp_path / "out", "--json")
         assert done.returncode == 0, done.stderr
         document = json.loads(done.stdout)

@@ -15,6 +15,7 @@ import pytest
 
 from backlane import errors
 from backlane.api.portfolios.v1.portfolio_service_pb2_grpc import PortfolioServiceStub
+from backlane.backtest.portfolio_result import PortfolioRun
 from backlane.backtest.portfolio_run import parse_portfolio_config, run_portfolio
 from backlane.backtest.session_bars import rows_of, setup_of
 from backlane.backtest.session_messages import (
@@ -40,6 +41,7 @@ from operations_service.settings import OperationsServiceSettings
 from tests.chaos.proxy import Proxy
 from tests.integration.test_portfolio_service import Market, market
 from tests.portfolios import RISK, config_of, files_of, run_in_process, write_config
+from tests.property.cycle_worlds import PARAMETERS, world_of
 
 __all__ = ["market"]
 pytestmark = [
@@ -68,7 +70,12 @@ def bars_of(panel: Panel) -> list[BarRow]:
 def assert_backtest(panel: Panel, reports: list[BarReport]) -> None:
     """The reports are, each once, those of a backtest over the same bars, to the bit."""
     run = run_portfolio(parse_portfolio_config(CONTENT), panel, {})
-    assert [each.number for each in reports] == list(range(1, len(panel) + 1))
+    assert_run(run, reports)
+    assert len(run.fills) > 20
+
+
+def assert_run(run: PortfolioRun, reports: list[BarReport]) -> None:
+    assert [each.number for each in reports] == list(range(1, len(run.panel) + 1))
     assert np.array([each.equity for each in reports]).tobytes() == run.equity.tobytes()
     assert np.array([each.cash for each in reports]).tobytes() == run.cash.tobytes()
     orders = [each for report in reports for each in report.orders]
@@ -78,7 +85,6 @@ def assert_backtest(panel: Panel, reports: list[BarReport]) -> None:
     for name in ("quantity", "price", "cost", "cash_after"):
         found = np.array([getattr(each, name) for each in fills])
         assert found.tobytes() == np.ascontiguousarray(run.fills[name]).tobytes(), name
-    assert len(fills) > 20
 
 
 async def test_a_session_gives_the_files_of_a_backtest(
@@ -116,6 +122,25 @@ async def test_streams_that_are_cut_lose_and_double_nothing(market: Market, pane
     assert_backtest(panel, reports)
     assert len(returns) >= 3
     assert summary.bar_count == len(panel)
+
+
+@pytest.mark.parametrize("name", sorted(PARAMETERS))
+async def test_so_it_is_for_every_strategy(market: Market, name: str) -> None:
+    world = world_of(name, 3, 60, 0.1)
+    content, panel = dict(world.content), world.panel
+    run = run_portfolio(parse_portfolio_config(content), panel, world.events)
+    async with market.service(workers=0) as client:
+        with Proxy(client.addresses.backtests) as proxy:
+            setup = setup_of(content, panel, world.events)
+            async with AsyncPaperSession.start(setup, proxy.address) as session:
+                reports = []
+                async for report in session.follow(rows_of(panel, world.events)):
+                    reports.append(report)
+                    if report.number in {7, 31}:
+                        await asyncio.to_thread(proxy.cut)
+                await session.finish()
+    assert_run(run, reports)
+    assert len(run.fills) > 0
 
 
 async def test_a_service_that_drains_puts_a_session_aside(market: Market, panel: Panel) -> None:

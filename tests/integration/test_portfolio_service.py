@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+import shutil
 import signal
 import uuid
 from collections.abc import AsyncIterator
@@ -18,15 +19,18 @@ from backlane import errors
 from backlane.api.portfolios.v1 import portfolio_service_pb2 as pb
 from backlane.api.portfolios.v1.portfolio_service_pb2_grpc import PortfolioServiceStub
 from backlane.backtest.cycle_outcome import CycleRequest
+from backlane.backtest.model_strategy import ModelRegistry
 from backlane.backtest.portfolio_request import PortfolioRequest
 from backlane.client.backlane_client import AsyncClient
 from backlane.client.connection import Addresses, AioConnection
 from backlane.client.operations import watch_request
 from backlane.client.portfolios import SERVICE_NAME
 from backlane.client.uploads import LocalFile
+from backlane.cycle.strategies import BUILT_IN
 from backlane.operations.events import CheckpointCommitted, Note
 from backlane.operations.operation import Operation, State
 from backlane.operations.watching import StartAt
+from backlane.sources.model_strategies import bundle_predictors
 from backlane.testing.servers import running, wait_until_async
 from backtest_service.app import build
 from backtest_service.settings import BacktestServiceSettings
@@ -42,6 +46,8 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(180),
 ]
+MODELS = Path(__file__).parents[2] / "models"
+EXAMPLES = Path(__file__).parents[2] / "examples" / "portfolio"
 SLOWLY = "worker.slice_simulated=sleep:0.02"
 """Fifty slices of the runs below take a second, whatever the machine."""
 BARS = 200
@@ -84,8 +90,8 @@ class Market:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def market(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Market]:
     folder = tmp_path_factory.mktemp("market")
-    for name in ("home", "models"):
-        (folder / name).mkdir()
+    (folder / "home").mkdir()
+    shutil.copytree(MODELS, folder / "models")
     write_panel(folder, BARS)
     async with AsyncExitStack() as stack:
         registry = OperationsServiceSettings(port=0, data_dir=folder / "registry")
@@ -177,6 +183,38 @@ async def test_a_run_gives_the_bytes_of_one_in_process(
     assert tuple(summary.timings) == ("load", "features", "simulation", "metrics", "result")
     assert {file.name for file in summary.files} == set(files_of(tmp_path / "found"))
     assert not (market.home / "checkpoints" / name.removeprefix("operations/")).exists()
+
+
+MODEL_PARAMETERS = {"model": "rsi_bb/1", "decisions": {"confidence_threshold": 0.4}}
+
+
+async def test_a_model_is_asked_through_model_service(
+    market: Market, client: AsyncClient, tmp_path: Path
+):
+    content = {
+        "strategy": {"name": "model", "parameters": MODEL_PARAMETERS},
+        "data": {"panel": "panel_1h.csv"},
+        "execution": {"lot_size": 1, "sized_at": "open"},
+        "meta_model": {"model": "rsi_bb", "min_confidence": 0.3},
+    }
+    request = await client.portfolios.upload(content, EXAMPLES)
+    name = (await client.portfolios.run(request)).name
+    operation = await ended(client, name)
+    assert operation.state is State.SUCCEEDED, operation.error
+    here = ModelRegistry(BUILT_IN, bundle_predictors(MODELS, MODELS))
+    expected = run_in_process(content, EXAMPLES, tmp_path / "expected", here)
+    await client.portfolios.download_result(name, tmp_path / "found")
+    assert files_of(tmp_path / "found") == expected
+    assert len(expected["fills.csv"].splitlines()) > 5
+
+
+async def test_a_bundle_of_a_folder_is_for_local_runs(market: Market, client: AsyncClient):
+    parameters = {**MODEL_PARAMETERS, "model": {"path": "somewhere"}}
+    strategy = {"name": "model", "parameters": parameters}
+    with pytest.raises(errors.InvalidRequestError) as refused:
+        await started(market, client, strategy=strategy)
+    fields = [each.field for each in refused.value.violations]
+    assert fields == ["spec.config.strategy.parameters.model.path"]
 
 
 async def test_the_same_request_id_is_the_same_run(market: Market, client: AsyncClient):

@@ -7,12 +7,16 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
+from backlane.backtest.end_of_day import run_until
+from backlane.backtest.mode_config import ReplayConfig
 from backlane.backtest.portfolio_cycle import RunPlan, compute, drive_cycles, run_plan
 from backlane.backtest.portfolio_drive import PortfolioDrive
 from backlane.backtest.portfolio_result import PortfolioRun
-from backlane.backtest.portfolio_run import parse_portfolio_config, plan_run
+from backlane.backtest.portfolio_run import parse_portfolio_config, plan_run, run_portfolio
 from backlane.backtest.portfolio_session import PortfolioSession
+from backlane.backtest.replay import replayed
 from backlane.backtest.session_bars import rows_of, setup_of
+from backlane.clock import ManualClock
 from backlane.cycle.strategies import BUILT_IN
 from backlane.cycle.strategy import Registry, TargetStrategy
 from backlane.cycle.trigger_rules import TRIGGER_RULES
@@ -147,13 +151,51 @@ def session(world: World, registry: Registry = REGISTRY) -> PortfolioRun:
     return live.finish()
 
 
+def replay(world: World, registry: Registry = REGISTRY) -> PortfolioRun:
+    """Recorded bars at a pace, on a clock that is moved by whoever sleeps."""
+    computed = compute(world.plan(registry), world.panel, world.events)
+    clock = ManualClock()
+    setup = setup_of(world.content, world.panel, world.events)
+    live = PortfolioSession(setup, registry, computed.stages)
+    bars = rows_of(world.panel, world.events)
+    pace = ReplayConfig(bars_per_second=100.0)
+    for _ in replayed(live, bars, pace, clock, clock.advance):
+        pass
+    return live.finish()
+
+
+STRESS: dict[str, Any] = {
+    "seed": 3,
+    "shock": {"probability": 0.05, "size": 0.06},
+    "missing": {"probability": 0.03, "bars": 2},
+    "spread_multiplier": 2.0,
+}
+
+
+def stress(world: World, registry: Registry = REGISTRY) -> PortfolioRun:
+    """Shocks and missing bars, drawn by a seed and the time of each bar."""
+    content = {**world.content, "mode": "stress", "stress": STRESS}
+    config = parse_portfolio_config(content, registry)
+    return run_portfolio(config, world.panel, world.events, registry)
+
+
+def end_of_day(world: World, registry: Registry = REGISTRY) -> PortfolioRun:
+    config = parse_portfolio_config({**world.content, "mode": "end_of_day"}, registry)
+    return run_until(config, world.panel, world.events, registry=registry)
+
+
 MODES: dict[str, Callable[..., PortfolioRun]] = {
     "backtest": backtest,
     "cycles": cycles,
     "worker": worker,
     "session": session,
+    "replay": replay,
+    "end_of_day": end_of_day,
+    "stress": stress,
 }
 """Every way to drive a configuration over bars; another one is a line here."""
+SAME_BARS = tuple(name for name in MODES if name != "stress")
+"""Those that see the bars as they are: all of them give the bits of the backtest."""
 
 
 def is_target(name: str) -> bool:

@@ -220,15 +220,18 @@ def _decided(inputs: Inputs, rules: NDArray[np.void], fraction: float) -> Grid:
 def _series(panel: Panel, column: int, timeframe: Timeframe) -> tuple[NDArray[np.int64], BarSeries]:
     """Returns the rows at which an instrument has a bar, and its bars, stamped with their opens."""
     rows = np.flatnonzero(~np.isnan(panel.close[:, column]))
-    columns = [
+    opens, highs, lows, closes = (
         np.ascontiguousarray(values[rows, column])
         for values in (panel.open, panel.high, panel.low, panel.close)
-    ]
+    )
     volume = np.zeros(len(rows))
     if panel.volume is not None:
         volume = np.nan_to_num(panel.volume[rows, column])
     opened_ns = panel.known_ns[rows] - np.int64(timeframe.length_ns)
-    return rows, BarSeries(panel.symbols[column], timeframe, opened_ns, *columns, volume)
+    series = BarSeries(
+        panel.symbols[column], timeframe, opened_ns, opens, highs, lows, closes, volume
+    )
+    return rows, series
 
 
 def _only_timeframe(predictor: Predictor, panel: Panel, field: str) -> Timeframe:

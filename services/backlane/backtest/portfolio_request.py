@@ -35,13 +35,14 @@ def file_roles(config: object) -> dict[str, str]:
 
 
 def whole_numbers(content: Any) -> Any:
-    """Returns plain data in which each number without a fraction is an int: 1.0 becomes 1.
+    """Returns plain data with sorted keys, and each number without a fraction as an int: 1 for 1.0.
 
-    A message holds all numbers as binary64; with this the same configuration gives the same bytes
+    A message holds all numbers as binary64, and no order of keys; with this the same configuration gives the same bytes
     of a result, whichever way it came.
     """
     if isinstance(content, Mapping):
-        return {key: whole_numbers(value) for key, value in content.items()}
+        ordered = sorted(content.items(), key=lambda item: str(item[0]))
+        return {key: whole_numbers(value) for key, value in ordered}
     if isinstance(content, list | tuple):
         return [whole_numbers(value) for value in content]
     return int(content) if isinstance(content, float) and content.is_integer() else content

@@ -4,7 +4,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from backlane.backtest.meta_model import trusted_strategy
-from backlane.backtest.model_strategy import ModelRegistry, Predictors, parameters_for
+from backlane.backtest.model_strategy import (
+    ModelConfig,
+    ModelRegistry,
+    Predictors,
+    parameters_for,
+)
 from backlane.backtest.portfolio_config import (
     PortfolioConfig,
     SharedStrategyConfig,
@@ -12,6 +17,7 @@ from backlane.backtest.portfolio_config import (
 )
 from backlane.backtest.portfolio_cycle import RunPlan, run_plan
 from backlane.backtest.portfolio_result import PortfolioRun
+from backlane.backtest.request import ModelChoice
 from backlane.cycle.config_record import not_valid, parse_record
 from backlane.cycle.risk_config import RiskConfig, risk_plan
 from backlane.cycle.strategies import BUILT_IN, check_strategy
@@ -145,10 +151,20 @@ def plan_run(
             strategy = trusted_strategy(strategy, config.meta_model, _models_of(registry))
         is_again = names.count(each.name) > 1
         label = f"{each.name}_{place + 1}" if is_again else each.name
-        planned.append(
-            _planned(label, each, PlannedStrategy(label, strategy, parameters))
-        )
+        planned.append(_planned(label, each, PlannedStrategy(label, strategy, parameters)))
     return RunPlan(config, tuple(planned), config.universe, risk_plan(config.risk))
+
+
+def chosen_models(plan: RunPlan) -> dict[str, ModelChoice]:
+    """Returns the bundles that a plan asks, by the fields that name them."""
+    found = {}
+    for place, each in enumerate(plan.strategies):
+        root = "strategy" if plan.config.strategy is not None else f"strategies.{place}"
+        if isinstance(each.parameters, ModelConfig):
+            found[f"{root}.parameters.model"] = each.parameters.model
+    if plan.config.meta_model is not None:
+        found["meta_model.model"] = plan.config.meta_model.model
+    return found
 
 
 def _models_of(registry: Registry) -> Predictors:

@@ -59,7 +59,9 @@ def lookahead(
         from backlane.audit.portfolio_lookahead import audit_portfolio_lookahead
 
         _conclude(
-            _audit_portfolio(audit_portfolio_lookahead, config, options, choice),
+            _audit_portfolio(
+                audit_portfolio_lookahead, config, options, choice, (home, models_dir)
+            ),
             out,
             as_json=as_json,
         )
@@ -97,7 +99,9 @@ def warmup(
 
         wanted = {"start_count": starts, "history_bars": history, "seed": seed}
         _conclude(
-            _audit_portfolio(audit_portfolio_warmup, config, options, wanted), out, as_json=as_json
+            _audit_portfolio(audit_portfolio_warmup, config, options, wanted, (home, models_dir)),
+            out,
+            as_json=as_json,
         )
         return
     if history is not None:
@@ -145,11 +149,12 @@ def _audit_portfolio(
     config: Path,
     options: RequestOptions,
     choice: Mapping[str, int | None],
+    places: tuple[Path | None, Path | None],
 ) -> "PortfolioStamp":
     """Loads what a configuration names, and audits it."""
     from backlane.cli.audit_portfolio import audit_config
 
-    stamp = audit_config(audit, config, options, choice, _show if is_terminal() else None)
+    stamp = audit_config(audit, config, options, choice, places, _show if is_terminal() else None)
     if is_terminal():
         say_aside("")
     return stamp

@@ -32,9 +32,10 @@ def audit_config(
     config: Path,
     options: RequestOptions,
     choice: Mapping[str, int | None],
+    places: tuple[Path | None, Path | None],
     on_progress: Callable[[int, int], None] | None,
 ) -> "PortfolioStamp":
-    """Reads what a configuration names, and audits it.
+    """Reads what a configuration names, and audits it; `places` are home and models folder.
 
     Raises InvalidRequestError for options of a request beside the configuration, and what
     `portfolio run --local` raises.
@@ -53,7 +54,7 @@ def audit_config(
         message = f"{names} say nothing to a portfolio: write it into {config}."
         raise InvalidRequestError(message, violations=(FieldViolation("config", message),))
     content, folder = read_config(config, None, None)
-    strategies = LocalPlace(folder, has_store=False).strategies()
+    strategies = LocalPlace(folder, *places, has_store=False).strategies()
     parsed = parse_portfolio_config(content, strategies)
     paths = {role: folder / name for role, name in file_roles(content).items()}
     panel, events = read_portfolio_data(paths)

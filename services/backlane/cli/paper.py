@@ -50,7 +50,11 @@ def paper(
 
     feed = paper_run.open_feed(content, folder, panel)
     if local:
-        paper_run.follow_here(feed, out, as_json=as_json)
+        from backlane.cli.local_strategies import LocalPlace
+
+        # A store would keep the factors of each bar anew.
+        strategies = LocalPlace(folder, home, has_store=False).strategies()
+        paper_run.follow_here(feed, strategies, out, as_json=as_json)
         return
     from backlane.cli.out_folder import check_out
     from backlane.cli.places import addresses_of

@@ -5,13 +5,16 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from backlane.backtest.session_lines import bar_from_line, setup_from_line
 from backlane.backtest.session_records import BarRow, SessionSetup
 from backlane.cli.output import say_aside
 from backlane.cli.paper_display import show_report
 from backlane.errors import FieldViolation, InvalidRequestError
+
+if TYPE_CHECKING:
+    from backlane.cycle.strategy import Registry
 
 LINE_CHARACTERS_MAX = 4 << 20
 """A longer line is none: it would not fit a message."""
@@ -77,14 +80,13 @@ def _lines() -> Iterator[Any]:
             raise InvalidRequestError(f"A line is no JSON ({error}): {line[:80]!r}") from error
 
 
-def follow_here(feed: Feed, out: Path | None, *, as_json: bool) -> None:
+def follow_here(feed: Feed, strategies: "Registry", out: Path | None, *, as_json: bool) -> None:
     """Trades in this process; a session is gone with it."""
     from backlane.backtest.portfolio_session import PortfolioSession
-    from backlane.cli.local_strategies import LocalPlace
     from backlane.cli.portfolio_outcome import show_document
     from backlane.sources.portfolio_results import portfolio_document, write_portfolio_result
 
-    session = PortfolioSession(feed.setup, LocalPlace(Path.cwd()).strategies())
+    session = PortfolioSession(feed.setup, strategies)
     for bar in feed.bars(1):
         show_report(session.feed(bar), as_json=as_json)
     run = session.finish()

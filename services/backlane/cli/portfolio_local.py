@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,8 @@ def run_here(
             write_end_of_day(run, plain, paths, out)
         show_end_of_day(end_of_day_document(run, plain, paths), out, as_json=as_json)
         return
+    if config.mode is RunMode.PAPER:  # a store would keep factors of each bar anew
+        strategies = replace(place, has_store=False).strategies()
     if config.mode in {RunMode.REPLAY, RunMode.PAPER}:
         run = _followed(config, content, panel, events, strategies, as_json=as_json)
     else:

@@ -56,9 +56,9 @@ def config(**changes: Any) -> dict[str, Any]:
         },
         "initial_cash": capital(),
         "costs": {
-            "commission_bps": rates.commission_bps,
-            "half_spread_bps": rates.half_spread_bps,
-            "impact_bps": rates.impact_bps,
+            "commission_bps": rates.commission.bps,
+            "half_spread_bps": rates.spread.fallback_bps * rates.spread.share,
+            "impact_bps": rates.impact.fallback_bps,
         },
         "fill": "next_open",
         "compounding": True,

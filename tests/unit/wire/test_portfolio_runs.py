@@ -66,6 +66,8 @@ def test_numbers_without_a_fraction_are_whole_either_way() -> None:
     assert whole_numbers({"a": 1.0, "b": [2.5, 3.0], "c": True}) == {"a": 1, "b": [2.5, 3], "c": 1}
     assert type(whole_numbers({"a": 1.0})["a"]) is int
     assert whole_numbers({"c": True})["c"] is True
+    assert list(whole_numbers({"b": {"d": 1, "c": 2}, "a": 1})) == ["a", "b"]
+    assert list(whole_numbers({"b": {"d": 1, "c": 2}})["b"]) == ["c", "d"]
 
 
 @pytest.mark.parametrize(
