@@ -155,7 +155,16 @@ def test_a_detached_run_is_taken_up_again_by_its_name(cli: CommandLine):
 
 
 def test_a_run_is_queued_as_its_options_say(cli: CommandLine):
-    queueing = ("--priority", 7, "--max-attempts", 2, "--queue-timeout", 60, "--attempt-timeout", 60)
+    queueing = (
+        "--priority",
+        7,
+        "--max-attempts",
+        2,
+        "--queue-timeout",
+        60,
+        "--attempt-timeout",
+        60,
+    )
     name = cli.ok(*RUN, "--detach", *queueing).strip()
     assert cli.json("operation", "get", name)["priority"] == 7
 

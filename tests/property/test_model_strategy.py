@@ -28,7 +28,7 @@ from tests.builders import random_bars
 
 MODELS = Path(__file__).parents[2] / "models"
 BUNDLE = str(MODELS / "rsi_bb" / "1")
-ROUNDING = 1e-9
+ROUNDING = 1e-12
 """Both add the same amounts in another order: the engine moves collateral, the book proceeds."""
 
 
@@ -107,9 +107,15 @@ def cases() -> st.SearchStrategy[dict[str, Any]]:
     # rates, which docs/portfolio.md states. So one of them is 0 here.
     costs = st.sampled_from([(0.001, 0.0), (0.0, 0.0005), (0.0, 0.0)])
     return st.builds(
-        lambda cost, **rest: {"commission": cost[0], "slippage": cost[1], **rest},
+        # All of the cash and slippage: the engine cuts the order, the book borrows.
+        lambda cost, fraction, **rest: {
+            "commission": cost[0],
+            "slippage": cost[1],
+            "fraction": min(fraction, 0.9) if cost[1] else fraction,
+            **rest,
+        },
         cost=costs,
-        fraction=st.sampled_from([0.25, 0.9]),
+        fraction=st.sampled_from([0.25, 0.9, 1.0]),
         lot=st.sampled_from([1.0, 100.0, 0.5]),
         fill=st.sampled_from(["next_open", "this_close"]),
         shorts=st.booleans(),
@@ -167,6 +173,20 @@ def test_one_instrument_is_the_backtest_of_one_instrument(case: dict[str, Any], 
     assert_equal(single(bars, case), book, case)
 
 
+def test_both_costs_differ_by_their_product() -> None:
+    case = {**CASE, "slippage": 0.0005}
+    bars = random_bars(7, 300)
+    one, book = single(bars, case), portfolio(panel_of(bars), case)
+    first = len(book.panel) - len(one.equity)
+    held = one.fills[: len(book.fills)]
+    assert len(held) > 10
+    np.testing.assert_array_equal(book.fills["time_index"] - first, held["bar_index"])
+    # Equity, and so the units of later fills, may differ by what the fills before differ in.
+    product = case["commission"] * case["slippage"] * held["quantity"] * held["reference_price"]
+    paid = held["commission"] + np.abs(held["price"] - held["reference_price"]) * held["quantity"]
+    np.testing.assert_allclose(np.abs(book.fills["cost"] - paid), product, rtol=0.01)
+
+
 def driven(config: dict[str, Any], panel: Panel) -> PortfolioRun:
     """Runs a cycle at every bar: there is a limit, though it is never reached."""
     content = {**config, "risk": {"stops": {"drawdown_max": 0.99}}}
@@ -175,7 +195,7 @@ def driven(config: dict[str, Any], panel: Panel) -> PortfolioRun:
     return run_portfolio(parsed, panel, {}, registry())
 
 
-CASE = {
+CASE: dict[str, Any] = {
     "commission": 0.001,
     "slippage": 0.0,
     "fraction": 0.25,

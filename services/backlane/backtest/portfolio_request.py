@@ -37,8 +37,8 @@ def file_roles(config: object) -> dict[str, str]:
 def whole_numbers(content: Any) -> Any:
     """Returns plain data with sorted keys, and each number without a fraction as an int: 1 for 1.0.
 
-    A message holds all numbers as binary64, and no order of keys; with this the same configuration gives the same bytes
-    of a result, whichever way it came.
+    A message holds all numbers as binary64, and no order of keys; with this the same configuration
+    gives the same bytes of a result, whichever way it came.
     """
     if isinstance(content, Mapping):
         ordered = sorted(content.items(), key=lambda item: str(item[0]))
