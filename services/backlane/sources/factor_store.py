@@ -206,11 +206,18 @@ class FactorStore:
         return columns
 
     def _refuse(self, path: Path, error: Exception) -> None:
-        """A damaged entry is removed, so that it is made again and not refused again."""
+        """A damaged entry is removed, so that it is made again and not refused again.
+
+        It is looked at anew first, while nobody writes: by now it may be another writer's.
+        """
         self.counts.damaged += 1
         self.counts.last_problem = str(error)
-        with suppress(OSError):
-            path.unlink(missing_ok=True)
+        with suppress(OSError), self._writing():
+            try:
+                entry = read_entry(path)
+                self._read(path.parent, entry, entry.parts)
+            except (DamagedFactorsError, OSError):
+                path.unlink(missing_ok=True)
 
     def _keep(self, key: FactorKey, panel: Panel, columns: Columns, found: _Found) -> None:
         if len(panel) == 0:
