@@ -1,6 +1,7 @@
 """The way from a command line to a served process and its exit code."""
 
 import asyncio
+import gc
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +23,10 @@ SettingsT = TypeVar("SettingsT", bound=ServerSettings)
 
 FAILPOINTS_VARIABLE = "BACKLANE_FAILPOINTS"
 FAILPOINT_HITS_VARIABLE = "BACKLANE_FAILPOINT_HITS"
+
+COLLECTOR_THRESHOLDS = (5_000, 20, 100)
+"""Of the garbage collector. A thousand watches are some hundred thousand objects, of which none is
+garbage: to look at them all stops the server for as long as it takes to serve them all."""
 
 _log = structlog.get_logger(__name__)
 
@@ -68,6 +73,8 @@ def arm_failpoints(environ: Mapping[str, str]) -> None:
 
 
 def _serve(settings: SettingsT, build: Callable[[SettingsT], RpcServer]) -> ExitCode:
+    gc.set_threshold(*COLLECTOR_THRESHOLDS)
+
     async def serve() -> ExitCode:
         code = await build(settings).serve_until_signal()
         if code is ExitCode.FORCED:
