@@ -26,49 +26,24 @@ class Subscription:
     progress has; the reader clears each one before it looks. Both are set to begin with.
     """
 
-    __slots__ = (
-        "_due_s", "_timer", "_waiter", "has_events", "has_progress", "names", "wants_progress",
-    )  # fmt: skip
-
     def __init__(self, names: frozenset[str], *, wants_progress: bool) -> None:
         self.names = names
         self.has_events = True
         self.has_progress = wants_progress
         self.wants_progress = wants_progress
         self._waiter: asyncio.Future[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._due_s = 0.0
 
     async def wait(self, timeout_s: float) -> None:
         """Returns once something new is set, at a release, or after `timeout_s`."""
         loop = asyncio.get_running_loop()
-        self._waiter = loop.create_future()
-        self._due_s = loop.time() + timeout_s
-        # A timer that rings too early is set anew then: to set one for each of a thousand readers
-        # at every event would cost more than the rest of the wait.
-        if self._timer is None or self._timer.when() > self._due_s:
-            self._set_timer(loop)
+        waiter = loop.create_future()
+        timer = loop.call_later(timeout_s, _settle, waiter)
+        self._waiter = waiter
         try:
-            await self._waiter
+            await waiter
         finally:
             self._waiter = None
-
-    def close(self) -> None:
-        """Lets go of the timer."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _set_timer(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.close()
-        self._timer = loop.call_at(self._due_s, self._ring, loop)
-
-    def _ring(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._timer = None
-        if self._waiter is not None and loop.time() < self._due_s:
-            self._set_timer(loop)
-        else:
-            self.release()
+            timer.cancel()
 
     def release(self) -> None:
         """Ends the wait that is under way, if there is one."""
@@ -179,7 +154,6 @@ class Router:
         return [self._by_name.setdefault(name, set()) for name in names]
 
     def _forget(self, subscription: Subscription) -> None:
-        subscription.close()
         self._of_any.discard(subscription)
         for name in subscription.names:
             group = self._by_name[name]
